@@ -1,0 +1,465 @@
+"""What a node asks the store to do, what the store answers, and what it loads at start.
+
+Operations are data. ``store/`` applies them in the order in which they were persisted, any number in one
+transaction; the in-memory twin applies the very same ones. An operation is **durable** (somebody waits for it: it
+forces a commit) or **lazy** (it promises nothing: it rides with the next commit, or waits for the flush interval).
+``Persist.lazy`` says which; an operation type is not one or the other by nature.
+
+Every operation that changes a message or a peer also appends the *notice* that reports it to the event log, in the
+same transaction (``store/notices.py`` has the table of names and fields). An operation whose condition does not
+hold changes nothing, appends nothing and is no error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from p2pchat.model import Address, DeviceId, MessageId, PeerHasIt, Reason, State, Trust
+
+# --- messages that go out ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InsertOutgoing:
+    """Store a new message of ours as pending, unless its id is known. Outcome: ``OutgoingStored``.
+
+    Its place in the conversation is ``max(hlc, highest place in the conversation + 1)``.
+    Notice ``message:queued``.
+
+    Attributes:
+        seq: its number in our stream to this peer.
+        hlc: our hybrid logical clock, ``milliseconds << 16 | counter``.
+        seen: the last message of the peer that we had applied, or None.
+        transmitted: it may have left this device the moment that this is committed (written ahead).
+    """
+
+    peer: DeviceId
+    message_id: MessageId
+    seq: int
+    body: str
+    hlc: int
+    seen: MessageId | None
+    sent_at_ms: int
+    transmitted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MarkTransmitted:
+    """Write ahead that these messages may have left this device. No notice."""
+
+    message_ids: tuple[MessageId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MarkSent:
+    """pending → sent (others are left alone). Notice ``message:sent`` for each that moved."""
+
+    message_ids: tuple[MessageId, ...]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkDelivered:
+    """pending, sent, failed or being cancelled → delivered; a dead letter of that id is removed.
+
+    Also adds the number that moved to the peer's count of acknowledged events. A message that was still pending
+    gets ``sent`` at ``sent_at_ms`` first (notices ``message:sent``, then ``message:delivered``).
+
+    Attributes:
+        sent_at_ms: for each id, when it was handed to the link, or None if its sent mark is stored already.
+    """
+
+    peer: DeviceId
+    message_ids: tuple[MessageId, ...]
+    sent_at_ms: tuple[int | None, ...]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkReadByPeer:
+    """delivered → read for our messages to this peer; ids that are not ours to this peer are ignored.
+
+    Notice ``message:read`` with the times of the four states.
+    """
+
+    peer: DeviceId
+    message_ids: tuple[MessageId, ...]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAttempt:
+    """Note a failed attempt of a waiting message. Notice ``retry:scheduled``."""
+
+    message_id: MessageId
+    attempts: int
+    next_attempt_at_ms: int
+    reason: Reason
+    detail: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResetAttempts:
+    """Forget the failed attempts of a waiting message. No notice."""
+
+    message_id: MessageId
+
+
+@dataclass(frozen=True, slots=True)
+class MoveToDeadLetters:
+    """pending or sent → failed, with a dead letter. Notice ``message:moved-to-dlq``."""
+
+    peer: DeviceId
+    message_id: MessageId
+    reason: Reason
+    detail: str
+    attempts: int
+    peer_has_it: PeerHasIt
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReviveLetter:
+    """failed → pending under the new number ``seq``; the dead letter goes. Notice ``message:retried``.
+
+    ``sent_at_ms`` of the message stays; its clock of waiting starts at ``at_ms``.
+    """
+
+    peer: DeviceId
+    message_id: MessageId
+    seq: int
+    auto: bool
+    auto_returns: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettleLetters:
+    """The peer does not have these dead letters: ``peer_has_it`` becomes ``no``. Notice ``message:settled``."""
+
+    message_ids: tuple[MessageId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveLetters:
+    """Purge dead letters: the letters go; the messages stay in the history as failed. Notice ``message:purged``."""
+
+    message_ids: tuple[MessageId, ...]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class BeginCancel:
+    """A message that may have left is being taken back: it leaves the line; the peer is asked. Notice ``message:cancelling``."""
+
+    peer: DeviceId
+    message_id: MessageId
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FinishCancel:
+    """pending or sent → cancelled. Notice ``message:cancelled``."""
+
+    peer: DeviceId
+    message_ids: tuple[MessageId, ...]
+    at_ms: int
+
+
+# --- messages that come in --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyIncoming:
+    """Store an event of a peer unless its (author, id) was ever applied. Outcome: ``IncomingApplied``.
+
+    Adds to the peer's counters (applied events, highest number). Its place in the conversation is
+    ``core.clock.place``. Notice ``message:received`` if it was new.
+    """
+
+    peer: DeviceId
+    message_id: MessageId
+    seq: int
+    body: str
+    hlc: int
+    seen: MessageId | None
+    sent_at_ms: int
+    received_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkReadByUs:
+    """Our user read everything of ``peer`` up to ``up_to`` (None: all). Outcome: ``ReadByUs``. Notice ``message:read`` each.
+
+    ``tell`` says whether the peer is to be told (then the ids stay in ``Snapshot.untold_reads`` until ``ReadTold``).
+    """
+
+    peer: DeviceId
+    up_to: MessageId | None
+    at_ms: int
+    tell: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTold:
+    """The peer acknowledged that it knows that we read these. No notice."""
+
+    peer: DeviceId
+    message_ids: tuple[MessageId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryApplied:
+    """Ask which of these ids of ``peer`` were ever applied here. Outcome: ``AppliedKnown``. Changes nothing."""
+
+    ticket: int
+    peer: DeviceId
+    message_ids: tuple[MessageId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryStream:
+    """Ask for our events to ``peer`` numbered first..last that were not given up. Outcome: ``StreamFound``.
+
+    Changes nothing. At most 256 rows, in order of their number.
+    """
+
+    ticket: int
+    peer: DeviceId
+    first: int
+    last: int
+
+
+# --- peers and the rest -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertPeer:
+    """Store or change a peer (never its counters). Notice ``peer:changed``."""
+
+    peer: DeviceId
+    name: str
+    alias: str
+    trust: Trust
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RememberAddress:
+    """This address led to this peer (proven by its key) at ``at_ms``; the newest 8 are kept. Ignored for peers not stored. No notice."""
+
+    peer: DeviceId
+    address: Address
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotePresence:
+    """A stored or seen peer's presence changed. Updates last seen (and last linked) of stored peers. Notice ``device:status-changed``."""
+
+    peer: DeviceId
+    name: str
+    presence: str
+    linked: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetPeer:
+    """Remove a peer, its history, letters and waiting messages. The ids of its applied events stay for ever. Notice ``peer:forgotten``."""
+
+    peer: DeviceId
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoteStream:
+    """Something about a stream that people should see: a hole, or a peer restored from a copy. Notice ``stream:<what>``."""
+
+    peer: DeviceId
+    what: str
+    detail: str
+    at_ms: int
+
+
+Op = (
+    InsertOutgoing
+    | MarkTransmitted
+    | MarkSent
+    | MarkDelivered
+    | MarkReadByPeer
+    | RecordAttempt
+    | ResetAttempts
+    | MoveToDeadLetters
+    | ReviveLetter
+    | SettleLetters
+    | RemoveLetters
+    | BeginCancel
+    | FinishCancel
+    | ApplyIncoming
+    | MarkReadByUs
+    | ReadTold
+    | QueryApplied
+    | QueryStream
+    | UpsertPeer
+    | RememberAddress
+    | NotePresence
+    | ForgetPeer
+    | NoteStream
+)
+
+
+# --- outcomes ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingStored:
+    """``inserted`` is False when the id was known: then ``state`` and ``same`` (same peer and body) tell about the old one."""
+
+    peer: DeviceId
+    message_id: MessageId
+    inserted: bool
+    state: State
+    same: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingApplied:
+    """``applied`` is False for a duplicate."""
+
+    peer: DeviceId
+    message_id: MessageId
+    applied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadByUs:
+    """The ids that became read by this operation, oldest first."""
+
+    peer: DeviceId
+    message_ids: tuple[MessageId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedKnown:
+    """The ids asked for, parted into those that were ever applied here and the others."""
+
+    ticket: int
+    has: tuple[MessageId, ...]
+    lacks: tuple[MessageId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One of our stored events, as it goes on the wire."""
+
+    message_id: MessageId
+    seq: int
+    body: str
+    hlc: int
+    seen: MessageId | None
+    sent_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFound:
+    """Our events in the range asked for that were not given up, in order."""
+
+    ticket: int
+    events: tuple[StoredEvent, ...]
+
+
+Outcome = OutgoingStored | IncomingApplied | ReadByUs | AppliedKnown | StreamFound
+
+
+# --- what is loaded at start ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRecord:
+    """A stored peer with its counters.
+
+    Attributes:
+        name: what the peer calls itself; ``alias`` what our user calls it (empty: nothing).
+        addresses: proven ones, the latest first.
+        next_seq: the number that our next event to it gets (1 at first).
+        applied: how many of its events were ever applied here; ``last_seq`` the highest number among them.
+        acked: how many of our events it ever acknowledged.
+        last_incoming: its message with the highest place in the conversation.
+        stranger_messages, stranger_bytes: what it sent in while its trust was ``request``.
+    """
+
+    peer: DeviceId
+    name: str
+    alias: str
+    trust: Trust
+    addresses: tuple[Address, ...] = ()
+    next_seq: int = 1
+    applied: int = 0
+    last_seq: int = 0
+    acked: int = 0
+    last_incoming: MessageId | None = None
+    last_seen_ms: int | None = None
+    last_linked_ms: int | None = None
+    stranger_messages: int = 0
+    stranger_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRecord:
+    """A message of ours that is pending or sent (with ``cancelling``: being taken back)."""
+
+    peer: DeviceId
+    message_id: MessageId
+    seq: int
+    body: str
+    hlc: int
+    seen: MessageId | None
+    sent_at_ms: int
+    waiting_since_ms: int
+    state: State
+    transmitted: bool
+    cancelling: bool = False
+    attempts: int = 0
+    next_attempt_at_ms: int | None = None
+    last_reason: Reason | None = None
+    last_detail: str = ""
+    auto_returns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LetterRecord:
+    """A dead letter; ``seq`` is the number that its message had."""
+
+    peer: DeviceId
+    message_id: MessageId
+    seq: int
+    body: str
+    hlc: int
+    seen: MessageId | None
+    sent_at_ms: int
+    reason: Reason
+    detail: str
+    attempts: int
+    peer_has_it: PeerHasIt
+    transmitted: bool
+    auto_returns: int
+    moved_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that a node needs of the store; history is not in it.
+
+    Attributes:
+        waiting: in order of ``seq`` within each peer.
+        untold_reads: per peer, ids that we read and that the peer has not acknowledged to know.
+        hlc: the highest clock or place stored.
+    """
+
+    peers: tuple[PeerRecord, ...] = ()
+    waiting: tuple[WaitingRecord, ...] = ()
+    letters: tuple[LetterRecord, ...] = ()
+    untold_reads: dict[DeviceId, tuple[MessageId, ...]] = field(default_factory=dict)
+    hlc: int = 0
