@@ -92,9 +92,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
 
 
-PERMANENT: Final = frozenset(
-    {Reason.BLOCKED, Reason.TOO_LARGE, Reason.UNSUPPORTED, Reason.MALFORMED, Reason.EXPIRED}
-)
+PERMANENT: Final = frozenset({Reason.BLOCKED, Reason.TOO_LARGE, Reason.UNSUPPORTED, Reason.MALFORMED, Reason.EXPIRED})
 """Reasons that do not pass by waiting: such a letter never returns by itself."""
 
 
@@ -196,7 +194,10 @@ _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066
 
 
 def is_hostile(char: str) -> bool:
-    """Tell whether a character could drive a terminal or reorder text: C0, DEL, C1, bidi, line separators, lone surrogates."""
+    """Tell whether a character could drive a terminal or reorder text.
+
+    These are C0, DEL, C1, bidi controls, line separators and lone surrogates.
+    """
     code = ord(char)
     return code < 0x20 or 0x7F <= code < 0xA0 or char in _BIDI or code in (0x2028, 0x2029) or 0xD800 <= code < 0xE000
 

@@ -12,14 +12,15 @@ It never reads a clock, a socket, a file or an unseeded random source. A shell f
 of a client, a frame, a link, a dial that failed, a commit, a timer that ran out) and carries out what it asks for
 (store these operations, send these bytes, dial, close, answer a client, tell the clients).
 
-**The commit barrier** (barrier.py). An effect that promises something leaves only after the commit that makes
+**The commit barrier** (ledger.py). An effect that promises something leaves only after the commit that makes
 the promise true. The barrier belongs to the node: while a durable operation is uncommitted, every later promise
 waits behind it, in order. Effects that promise nothing pass at once.
 
 **A failed commit is a crash.** The shell drops the node with its held promises, closes every link, loads a new
 :class:`p2pchat.core.ops.Snapshot` and builds a new node. There is no roll-back code.
 
-Machines inside the node: ``handshake`` and ``session`` (one per link), ``outbox`` (one line per peer), ``letters``
-(the dead ones), ``sync`` (what comes in), ``peers`` (who, where, trust, dialling). They share a ``Ledger`` to put
-their effects in, and call nothing but each other's public methods.
+Machines inside the node: ``links`` with a ``session`` and a ``handshake`` per link, ``outbox`` (one line per peer),
+``letters`` (what was given up), ``sync`` (what comes in), ``stream`` (which frame goes to which machine), ``peers`` and
+``dialling`` (who, where, when to try), ``commands`` (what people ask for), ``describe`` (why, in words). They share a
+``Context``: a ``Ledger`` for effects and ``Timers`` for deadlines.
 """

@@ -139,6 +139,7 @@ class SettleLetters:
     """The peer does not have these dead letters: ``peer_has_it`` becomes ``no``. Notice ``message:settled``."""
 
     message_ids: tuple[MessageId, ...]
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,10 @@ class RemoveLetters:
 
 @dataclass(frozen=True, slots=True)
 class BeginCancel:
-    """A message that may have left is being taken back: it leaves the line; the peer is asked. Notice ``message:cancelling``."""
+    """A message that may have left is being taken back: it leaves the line; the peer is asked.
+
+    Notice ``message:cancelling``.
+    """
 
     peer: DeviceId
     message_id: MessageId
@@ -190,7 +194,9 @@ class ApplyIncoming:
 
 @dataclass(frozen=True, slots=True)
 class MarkReadByUs:
-    """Our user read everything of ``peer`` up to ``up_to`` (None: all). Outcome: ``ReadByUs``. Notice ``message:read`` each.
+    """Our user read everything of ``peer`` up to ``up_to`` (None: all). Outcome: ``ReadByUs``.
+
+    Notice ``message:read`` for each.
 
     ``tell`` says whether the peer is to be told (then the ids stay in ``Snapshot.untold_reads`` until ``ReadTold``).
     """
@@ -213,7 +219,6 @@ class ReadTold:
 class QueryApplied:
     """Ask which of these ids of ``peer`` were ever applied here. Outcome: ``AppliedKnown``. Changes nothing."""
 
-    ticket: int
     peer: DeviceId
     message_ids: tuple[MessageId, ...]
 
@@ -225,7 +230,6 @@ class QueryStream:
     Changes nothing. At most 256 rows, in order of their number.
     """
 
-    ticket: int
     peer: DeviceId
     first: int
     last: int
@@ -247,7 +251,10 @@ class UpsertPeer:
 
 @dataclass(frozen=True, slots=True)
 class RememberAddress:
-    """This address led to this peer (proven by its key) at ``at_ms``; the newest 8 are kept. Ignored for peers not stored. No notice."""
+    """This address led to this peer (proven by its key) at ``at_ms``; the newest 8 are kept.
+
+    Ignored for peers that are not stored. No notice.
+    """
 
     peer: DeviceId
     address: Address
@@ -256,7 +263,10 @@ class RememberAddress:
 
 @dataclass(frozen=True, slots=True)
 class NotePresence:
-    """A stored or seen peer's presence changed. Updates last seen (and last linked) of stored peers. Notice ``device:status-changed``."""
+    """A stored or seen peer's presence changed. Updates last seen (and last linked) of stored peers.
+
+    Notice ``device:status-changed``.
+    """
 
     peer: DeviceId
     name: str
@@ -267,7 +277,10 @@ class NotePresence:
 
 @dataclass(frozen=True, slots=True)
 class ForgetPeer:
-    """Remove a peer, its history, letters and waiting messages. The ids of its applied events stay for ever. Notice ``peer:forgotten``."""
+    """Remove a peer, its history, letters and waiting messages. Notice ``peer:forgotten``.
+
+    The ids of its applied events and the counters of its stream stay for ever.
+    """
 
     peer: DeviceId
     at_ms: int
@@ -275,7 +288,10 @@ class ForgetPeer:
 
 @dataclass(frozen=True, slots=True)
 class NoteStream:
-    """Something about a stream that people should see: a hole, or a peer restored from a copy. Notice ``stream:<what>``."""
+    """Something about a stream that people should see: a hole, or a peer restored from a copy.
+
+    Notice ``stream:<what>``.
+    """
 
     peer: DeviceId
     what: str
@@ -315,7 +331,10 @@ Op = (
 
 @dataclass(frozen=True, slots=True)
 class OutgoingStored:
-    """``inserted`` is False when the id was known: then ``state`` and ``same`` (same peer and body) tell about the old one."""
+    """``inserted`` is False when the id was known.
+
+    Then ``state`` and ``same`` (same peer and body) tell about the old one.
+    """
 
     peer: DeviceId
     message_id: MessageId
@@ -345,7 +364,6 @@ class ReadByUs:
 class AppliedKnown:
     """The ids asked for, parted into those that were ever applied here and the others."""
 
-    ticket: int
     has: tuple[MessageId, ...]
     lacks: tuple[MessageId, ...]
 
@@ -366,7 +384,6 @@ class StoredEvent:
 class StreamFound:
     """Our events in the range asked for that were not given up, in order."""
 
-    ticket: int
     events: tuple[StoredEvent, ...]
 
 
@@ -385,7 +402,7 @@ class PeerRecord:
         addresses: proven ones, the latest first.
         next_seq: the number that our next event to it gets (1 at first).
         applied: how many of its events were ever applied here; ``last_seq`` the highest number among them.
-        acked: how many of our events it ever acknowledged.
+        acked: how many of our events it ever acknowledged; ``settled_seq`` the highest number among them.
         last_incoming: its message with the highest place in the conversation.
         stranger_messages, stranger_bytes: what it sent in while its trust was ``request``.
     """
@@ -399,6 +416,7 @@ class PeerRecord:
     applied: int = 0
     last_seq: int = 0
     acked: int = 0
+    settled_seq: int = 0
     last_incoming: MessageId | None = None
     last_seen_ms: int | None = None
     last_linked_ms: int | None = None

@@ -1,0 +1,284 @@
+"""All links of the node: handshakes, duplicates, liveness, and the way of each frame.
+
+Of two links to one peer only the side with the lower id closes one, and it keeps the one whose handshake finished
+last; the other side just sends on its newest. A new ``instance`` of the peer's engine ends its older links at once.
+Neither charges anything. While two links stand, events are taken from both (ids make that safe), with one exception:
+an id that the peer asked about (``have``) on one link is not taken from another any more, because the answer was
+about what may still come in.
+"""
+
+from __future__ import annotations
+
+from p2pchat.core.context import Context
+from p2pchat.core.dialling import Dialling
+from p2pchat.core.effects import Notify, PeerDone, Refused, Reply, Transmit
+from p2pchat.core.handshake import Handshake, HandshakeRefused, OurSide, Step, TheirSide
+from p2pchat.core.inputs import AddPeer, DialError, DialFailed, LinkOpened, Now, Role
+from p2pchat.core.ops import RememberAddress, UpsertPeer
+from p2pchat.core.peers import Directory, Peer
+from p2pchat.core.session import Phase, Session
+from p2pchat.core.stream import Stream
+from p2pchat.errors import WireError
+from p2pchat.model import DeviceId, LinkId, Trust
+from p2pchat.wire import (
+    Bye,
+    Error,
+    Frame,
+    Have,
+    Heartbeat,
+    HeartbeatAck,
+    Hello,
+    Proof,
+    Unknown,
+    Welcome,
+    decode,
+    encode,
+)
+
+MAX_ADDRESSES = 8
+SUSPECT_S = 5.0
+"""How long a link may stay silent after our network changed."""
+
+
+class Links:
+    """The sessions by link, and what their frames set off."""
+
+    def __init__(self, context: Context, directory: Directory, dialling: Dialling, stream: Stream) -> None:
+        self._context = context
+        self._directory = directory
+        self._dialling = dialling
+        self._stream = stream
+        self._sessions: dict[LinkId, Session] = {}
+
+    def authenticated(self, link: LinkId) -> DeviceId | None:
+        """Who is on this link, once it is up."""
+        session = self._sessions.get(link)
+        return session.peer if session is not None and session.phase is Phase.UP else None
+
+    # --- opening ------------------------------------------------------------------------------------------------
+
+    def opened(self, event: LinkOpened, now: Now) -> None:
+        """A connection stands: begin the handshake."""
+        context = self._context
+        ours = OurSide(context.device_id, context.keys, context.policy.name, context.instance, context.policy.realtime)
+        listener = event.listener_id if event.listener_id is not None else context.device_id
+        handshake = Handshake(event.role, ours, context.rng.randbytes(32), listener)
+        session = Session(context, event, handshake)
+        self._sessions[event.link] = session
+        session.begin(now)
+
+    def received(self, link: LinkId, data: bytes, now: Now) -> None:
+        """One frame arrived."""
+        session = self._sessions.get(link)
+        if session is None or session.phase is Phase.CLOSING:
+            return
+        session.heard(now)
+        try:
+            frame = decode(data)
+        except WireError as error:
+            self._end(session, "malformed", str(error), now)
+            return
+        if session.phase is Phase.UP:
+            self._frame(session, frame, now)
+        else:
+            self._shake(session, frame, data, now)
+
+    def _shake(self, session: Session, frame: Frame, data: bytes, now: Now) -> None:
+        listener = session.opened.listener_id
+        known = self._directory.get(listener) if listener is not None else None
+        try:
+            for out in session.handshake.receive(frame, data, known.applied if known is not None else 0):
+                self._context.ledger.emit(Transmit(session.link, out))
+            if isinstance(frame, Hello):
+                self._check_not_ourselves(session, frame, listener)
+        except HandshakeRefused as refused:
+            self._end(session, refused.code, str(refused), now)
+            return
+        if session.handshake.step is Step.DONE:
+            assert session.handshake.theirs is not None
+            self._come_up(session, session.handshake.theirs, now)
+
+    def _check_not_ourselves(self, session: Session, hello: Hello, listener: DeviceId | None) -> None:
+        """Our own key on the other end is either this engine or a clone of this device."""
+        context = self._context
+        if context.device_id != listener and hello.key != context.keys.spki:
+            return
+        if hello.instance == context.instance:
+            raise HandshakeRefused("own_device", "this is the device itself")
+        raise HandshakeRefused(
+            "own_device",
+            f"another device at {session.opened.remote} uses this device's key (a copied disk?); "
+            "run 'p2pchat id reset' on one of the two",
+        )
+
+    def _come_up(self, session: Session, theirs: TheirSide, now: Now) -> None:
+        peer = self._directory.find_or_add(theirs.device_id)
+        if session.opened.role is Role.LISTENER:
+            self._context.ledger.emit(Transmit(session.link, session.handshake.finish(peer.applied)))
+        session.come_up(theirs, now)
+        self._end_duplicates(peer, theirs, now)
+        peer.sessions.append(session)
+        self._learn(peer, session, theirs, now)
+        asked = self._dialling.asked(session.opened.dial)
+        if asked is not None:
+            self._added(peer, session, asked, now)
+        if session.opened.dial is not None:
+            self._dialling.finished(session.opened.dial)
+        self._context.timers.cancel(("dial", peer.id))
+        self._directory.update_presence(peer, now)
+        self._stream.check_count(peer, theirs.applied, now)
+        self._stream.link_up(peer, session, now)
+
+    def _end_duplicates(self, peer: Peer, theirs: TheirSide, now: Now) -> None:
+        for other in list(peer.sessions):
+            assert other.theirs is not None
+            if other.theirs.instance != theirs.instance:
+                reason = "replaced: the other side started anew"
+            elif self._context.device_id < peer.id:
+                reason = "duplicate link"
+            else:
+                continue
+            peer.sessions.remove(other)
+            other.leave(reason)
+
+    def _learn(self, peer: Peer, session: Session, theirs: TheirSide, now: Now) -> None:
+        """Take what a proven link tells: the name, the address that works, the end of all silence."""
+        peer.silent_since_ms, peer.dial_error, peer.said_goodbye = None, "", False
+        peer.dial_failures, peer.dial_by_hint = 0, False
+        if theirs.name and theirs.name != peer.name:
+            peer.name = theirs.name
+            if peer.stored:
+                self._context.ledger.note(UpsertPeer(peer.id, peer.name, peer.alias, peer.trust, now.wall_ms))
+        if session.opened.role is Role.DIALLER:
+            remote = session.opened.remote
+            others = [address for address in peer.proven if address != remote]
+            peer.proven = (remote, *others[: MAX_ADDRESSES - 1])
+            self._context.ledger.note(RememberAddress(peer.id, remote, now.wall_ms))
+
+    def _added(self, peer: Peer, session: Session, asked: AddPeer, now: Now) -> None:
+        """The address that a person named led to this peer: it is accepted."""
+        if peer.trust in (Trust.SEEN, Trust.REQUEST):
+            self._directory.store(peer, Trust.UNVERIFIED, now)
+            self._context.ledger.persist(RememberAddress(peer.id, session.opened.remote, now.wall_ms))
+        peer.holding = ""
+        self._context.ledger.promise(Reply(asked.request, PeerDone(peer.id)), now)
+
+    # --- frames -------------------------------------------------------------------------------------------------
+
+    def _frame(self, session: Session, frame: Frame, now: Now) -> None:
+        peer = self._directory.find_or_add(session.peer)
+        match frame:
+            case Heartbeat():
+                session.answer(frame, peer.holding, now)
+            case HeartbeatAck():
+                session.answered(frame, now)
+                if frame.hold != peer.line.hold and session is peer.session:
+                    peer.line.set_hold(frame.hold, now)
+            case Bye(reason):
+                peer.said_goodbye = True
+                self._drop(session, now, charge=False, reason=f"the other side left: {reason}")
+                session.leave("goodbye")
+            case Error(code, detail):
+                session.notify("link:refused", now, detail=detail or code)
+            case Unknown(kind):
+                text = f"this version knows no frame {kind[:40]!r}"
+                self._context.ledger.emit(Transmit(session.link, encode(Error("unknown_frame", text))))
+            case Hello() | Proof() | Welcome():
+                self._end(session, "protocol", "the handshake is over", now)
+            case _:
+                if isinstance(frame, Have):
+                    for other in peer.sessions:
+                        if other is not session:
+                            other.denied.update(frame.ids)
+                self._stream.received(peer, session, frame, now)
+
+    # --- ending -------------------------------------------------------------------------------------------------
+
+    def timer(self, kind: str, link: LinkId, now: Now) -> None:
+        """A timer of a link fired."""
+        session = self._sessions.get(link)
+        if session is None or session.phase is Phase.CLOSING:
+            return
+        if kind == "handshake":
+            self._end(session, "too_slow", "the handshake took too long", now)
+        elif kind == "heartbeat":
+            session.beat(now)
+        elif session.silence_over(now):
+            self._end(session, "too_slow", "nothing was heard for too long", now)
+
+    def _end(self, session: Session, code: str, detail: str, now: Now) -> None:
+        """End a link because of an error."""
+        if session.phase is Phase.UP:
+            session.notify("link:refused", now, detail=detail)
+            self._drop(session, now, charge=True, reason=detail)
+        else:
+            name = "identity:duplicate" if code == "own_device" and "copied" in detail else "link:refused"
+            self._context.ledger.emit(
+                Notify(
+                    name,
+                    now.wall_ms,
+                    session.opened.listener_id,
+                    {"detail": f"{session.opened.remote}: {detail}"},
+                )
+            )
+            self._handshake_failed(session, code, detail, now)
+        session.refuse(code, detail)
+
+    def closed(self, link: LinkId, detail: str, now: Now) -> None:
+        """The connection is gone."""
+        session = self._sessions.pop(link, None)
+        if session is None:
+            return
+        session.disarm()
+        if session.phase is Phase.UP:
+            self._drop(session, now, charge=True, reason=detail)
+        elif session.phase is Phase.HANDSHAKE:
+            self._handshake_failed(session, "protocol", detail or "the connection ended during the handshake", now)
+
+    def _handshake_failed(self, session: Session, code: str, detail: str, now: Now) -> None:
+        dial = session.opened.dial
+        asked = self._dialling.asked(dial)
+        if dial is None:
+            return
+        if asked is not None and code in ("own_device", "unsupported_version"):
+            word = "own_device" if code == "own_device" else "incompatible"
+            self._context.ledger.emit(Reply(asked.request, Refused(word, detail)))
+            self._dialling.finished(dial)
+            return
+        self._dialling.failed(DialFailed(dial, DialError.HANDSHAKE, session.opened.remote, detail), now)
+
+    def _drop(self, session: Session, now: Now, *, charge: bool, reason: str) -> None:
+        """A link that was up carries nothing any more: go on with the next newest, or without."""
+        peer = self._directory.get(session.peer)
+        if peer is None or session not in peer.sessions:
+            return
+        newest = peer.session is session
+        peer.sessions.remove(session)
+        session.notify("link:down", now, detail=reason)
+        if peer.session is not None:
+            if newest:
+                self._stream.link_up(peer, peer.session, now)
+            return
+        self._context.timers.cancel(("poll", peer.id))
+        peer.line.link_down(now, charge=charge)
+        self._directory.update_presence(peer, now)
+        self._dialling.soon(peer, now, self._context.policy.redial_min_s * self._context.rng.uniform(0.2, 1.0))
+        self._directory.drop_if_unknown(peer)
+
+    def suspect_all(self, now: Now) -> None:
+        """Our network changed: every link must show life soon."""
+        for session in self._sessions.values():
+            if session.phase is Phase.UP:
+                session.suspect(SUSPECT_S, now)
+
+    def leave_all(self, reason: str) -> None:
+        """Say goodbye on every link."""
+        for session in self._sessions.values():
+            if session.phase is not Phase.CLOSING:
+                session.leave(reason)
+
+    def end_links_of(self, peer: Peer, reason: str) -> None:
+        """Say goodbye to one peer."""
+        for session in peer.sessions:
+            session.leave(reason)
+        peer.sessions.clear()
