@@ -126,10 +126,12 @@ class Address:
 class Policy:
     """The numbers that the core decides by; the configuration fills them in.
 
-    Seconds are ``_s``, bytes ``_bytes``. The defaults are those of the protocol reference.
+    Seconds are ``_s``, bytes ``_bytes``. ``redial_max_with_mail_s`` and a dial's own 3 s make the 15 s in which mail
+    goes out to a peer that is back. ``listen_port`` is the port that the shell really got.
     """
 
     name: str = "p2pchat"
+    listen_port: int = 0
     realtime: bool = True
     read_receipts: bool = True
     auto_retry_on_reconnect: bool = True
@@ -153,7 +155,7 @@ class Policy:
     handshake_timeout_s: float = 5.0
     redial_min_s: float = 1.0
     redial_max_s: float = 60.0
-    redial_max_with_mail_s: float = 15.0
+    redial_max_with_mail_s: float = 12.0
     recently_linked_s: float = 3600.0
     hint_dial_interval_s: float = 5.0
     max_strangers: int = 100

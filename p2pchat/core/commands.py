@@ -74,7 +74,7 @@ class Commands:
             case CancelMessage():
                 self._cancel(command, now)
             case MarkRead():
-                self._mark_read(command)
+                self._mark_read(command, now)
             case RetryLetters():
                 self._retry(command, now)
             case PurgeLetters():
@@ -139,7 +139,8 @@ class Commands:
         if staged is not None:
             same = (staged.peer, staged.body) == (command.peer, command.body)
             return MessageState(message_id, State.PENDING) if same else _in_use(message_id)
-        item = self._find_waiting(message_id)
+        peer = self._directory.get(command.peer)
+        item = peer.line.get(message_id) if peer is not None else None
         if item is not None:
             same = (item.peer, item.body) == (command.peer, command.body)
             return MessageState(message_id, item.state) if same else _in_use(message_id)
@@ -219,7 +220,7 @@ class Commands:
         self._stream.ask_fate(peer, [message_id], now)
         self._reply(command, MessageState(message_id, item.state, cancelling=True), now)
 
-    def _mark_read(self, command: MarkRead) -> None:
+    def _mark_read(self, command: MarkRead, now: Now) -> None:
         peer = self._directory.get(command.peer)
         if peer is None:
             self._refuse(command, "no_such_peer", "this device is not known")
@@ -233,7 +234,7 @@ class Commands:
                 self._inbox.tell_reads(peer, outcome.message_ids, then)
             self._reply(command, Changed(outcome.message_ids), then)
 
-        op = MarkReadByUs(peer.id, command.up_to, self._context.started.wall_ms, tell)
+        op = MarkReadByUs(peer.id, command.up_to, now.wall_ms, tell)
         self._context.ledger.ask(op, done)
 
     def _retry(self, command: RetryLetters, now: Now) -> None:

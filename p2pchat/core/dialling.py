@@ -1,6 +1,6 @@
 """When to dial whom. Links dial, messages never do.
 
-A peer without a link is dialled as long as an address of it is known: after a failure again in 1 s to 60 s (to 15 s
+A peer without a link is dialled as long as an address of it is known: after a failure again in 1 s to 60 s (to 12 s
 while mail waits for a peer that was linked within the hour), doubling, with jitter. Evidence of life starts over. An
 announcement is a hint: it causes at most one dial per peer in 5 s, and a dial that it caused is never charged to a
 message. Nor is a dial charged that nobody answered, that failed at an address that was only announced, or that
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Final
 
 from p2pchat.core.context import Context
-from p2pchat.core.effects import Dial, Refused, Reply
+from p2pchat.core.effects import Dial, JSONValue, Notify, Refused, Reply
 from p2pchat.core.inputs import AddPeer, DialError, DialFailed, Now
 from p2pchat.core.letters import Letters
 from p2pchat.core.peers import Directory, Peer
@@ -35,7 +35,8 @@ class Dialling:
         self._context = context
         self._directory = directory
         self._letters = letters
-        self._last = 0
+        # A node that is rebuilt after a failed commit must not take answers to its predecessor's dials for its own.
+        self._last = context.rng.getrandbits(40)
         self._targets: dict[int, DeviceId] = {}
         self._asked: dict[int, AddPeer] = {}
         self._closed = False
@@ -115,6 +116,9 @@ class Dialling:
         if peer is None:
             return
         self._note_failure(peer, event, now)
+        if event.error is DialError.WRONG_KEY:
+            detail: dict[str, JSONValue] = {"detail": peer.dial_error}
+            self._context.ledger.emit(Notify("link:refused", now.wall_ms, peer.id, detail))
         reason = ANSWERED.get(event.error)
         known = event.address is not None and event.address in (*peer.proven, *peer.named)
         if reason is not None and known and not peer.dial_by_hint and not peer.said_goodbye:

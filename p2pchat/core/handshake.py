@@ -78,6 +78,7 @@ class OurSide:
     name: str
     instance: bytes
     realtime: bool
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class TheirSide:
     instance: bytes
     realtime: bool
     applied: int
+    port: int = 0
 
 
 def proof_text(listener_hello: bytes, dialler_hello: bytes, listener: DeviceId, dialler: DeviceId) -> bytes:
@@ -159,6 +161,7 @@ class Handshake:
             realtime=self._ours.realtime,
             key=self._ours.keys.spki if self.role is Role.DIALLER else None,
             applied=applied,
+            port=self._ours.port if self.role is Role.DIALLER else 0,
         )
 
     def _receive_hello(self, hello: Hello, data: bytes, applied: int) -> list[bytes]:
@@ -197,5 +200,5 @@ class Handshake:
         return []
 
     def _done(self, peer: DeviceId, hello: Hello, applied: int) -> None:
-        self.theirs = TheirSide(peer, clean_name(hello.name), hello.instance, hello.realtime, applied)
+        self.theirs = TheirSide(peer, clean_name(hello.name), hello.instance, hello.realtime, applied, hello.port)
         self.step = Step.DONE

@@ -19,7 +19,7 @@ from p2pchat.core.peers import Directory, Peer
 from p2pchat.core.session import Phase, Session
 from p2pchat.core.stream import Stream
 from p2pchat.errors import WireError
-from p2pchat.model import DeviceId, LinkId, Trust
+from p2pchat.model import Address, DeviceId, LinkId, Trust
 from p2pchat.wire import (
     Bye,
     Error,
@@ -36,6 +36,9 @@ from p2pchat.wire import (
 )
 
 MAX_ADDRESSES = 8
+OFFLINE = "offline"
+"""The goodbye of an engine that ends; the other reasons are for people."""
+
 SUSPECT_S = 5.0
 """How long a link may stay silent after our network changed."""
 
@@ -60,7 +63,14 @@ class Links:
     def opened(self, event: LinkOpened, now: Now) -> None:
         """A connection stands: begin the handshake."""
         context = self._context
-        ours = OurSide(context.device_id, context.keys, context.policy.name, context.instance, context.policy.realtime)
+        ours = OurSide(
+            context.device_id,
+            context.keys,
+            context.policy.name,
+            context.instance,
+            context.policy.realtime,
+            context.policy.listen_port,
+        )
         listener = event.listener_id if event.listener_id is not None else context.device_id
         handshake = Handshake(event.role, ours, context.rng.randbytes(32), listener)
         session = Session(context, event, handshake)
@@ -149,8 +159,10 @@ class Links:
             peer.name = theirs.name
             if peer.stored:
                 self._context.ledger.note(UpsertPeer(peer.id, peer.name, peer.alias, peer.trust, now.wall_ms))
-        if session.opened.role is Role.DIALLER:
-            remote = session.opened.remote
+        remote = session.opened.remote
+        if session.opened.role is Role.LISTENER and theirs.port:
+            remote = Address(remote.host, theirs.port)
+        if session.opened.role is Role.DIALLER or theirs.port:
             others = [address for address in peer.proven if address != remote]
             peer.proven = (remote, *others[: MAX_ADDRESSES - 1])
             self._context.ledger.note(RememberAddress(peer.id, remote, now.wall_ms))
@@ -159,7 +171,8 @@ class Links:
         """The address that a person named led to this peer: it is accepted."""
         if peer.trust in (Trust.SEEN, Trust.REQUEST):
             self._directory.store(peer, Trust.UNVERIFIED, now)
-            self._context.ledger.persist(RememberAddress(peer.id, session.opened.remote, now.wall_ms))
+            for address in reversed(peer.proven):
+                self._context.ledger.persist(RememberAddress(peer.id, address, now.wall_ms))
         peer.holding = ""
         self._context.ledger.promise(Reply(asked.request, PeerDone(peer.id)), now)
 
@@ -175,7 +188,7 @@ class Links:
                 if frame.hold != peer.line.hold and session is peer.session:
                     peer.line.set_hold(frame.hold, now)
             case Bye(reason):
-                peer.said_goodbye = True
+                peer.said_goodbye = reason == OFFLINE
                 self._drop(session, now, charge=False, reason=f"the other side left: {reason}")
                 session.leave("goodbye")
             case Error(code, detail):

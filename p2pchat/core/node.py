@@ -40,7 +40,7 @@ from p2pchat.core.inputs import (
     TimerFired,
 )
 from p2pchat.core.letters import Letters
-from p2pchat.core.links import Links
+from p2pchat.core.links import OFFLINE, Links
 from p2pchat.core.ops import Snapshot
 from p2pchat.core.outbox import DeadLettered
 from p2pchat.core.peers import Directory, Peer
@@ -178,7 +178,7 @@ class Node:
                 self._storage_recovered(now)
             case ShutDown():
                 self._dialling.close()
-                self._links.leave_all("the device goes offline")
+                self._links.leave_all(OFFLINE)
             case SendText() | CancelMessage() | MarkRead() | RetryLetters() | PurgeLetters() | AddPeer() | ManagePeer():
                 self._commands.handle(event, now)
             case _:

@@ -26,7 +26,7 @@ class Peer:
     """One peer with its line of messages, its links and its addresses.
 
     Attributes:
-        proven: addresses that led to its key, the latest first.
+        proven: addresses that led to its key, or that it named over a proven link, the latest first.
         announced: what mDNS says; a hint.
         named: addresses that a person gave for it.
         sessions: its live links, the newest handshake last.

@@ -20,14 +20,15 @@ Handshake
     listener                                            dialler
     hello {versions, features, name, instance,   ──►    checks that the TLS certificate's key is the one
            realtime, nonce}                             that it means to reach
-                                                 ◄──    hello {… , key, applied}, then proof {signature}
+                                                 ◄──    hello {… , key, applied, port}, then proof {signature}
     checks the signature with `key`
     welcome {applied}                            ──►    both sides: the link is up
 
 ``signature`` is Ed25519 over ``"p2pchat v1 dialler proof" ‖ 0x00 ‖ SHA-256(listener's hello as received) ‖
 SHA-256(dialler's hello as sent) ‖ listener id ‖ dialler id`` (ids as ASCII). The listener id is computed by the
 dialler from *this TLS connection's* certificate and by the listener from its own key, never taken from a frame: a
-relayed handshake does not verify. ``nonce`` is 32 fresh random bytes. Both use the highest version that both
+relayed handshake does not verify. ``nonce`` is 32 fresh random bytes. ``port`` is where the
+dialler listens itself (0: nowhere), so that the listener can dial back the address that it sees. Both use the highest version that both
 ``versions`` hold; none in common is ``error`` ``unsupported_version``. ``instance`` is random per engine run.
 ``applied`` counts the events of the other side that were ever applied (the listener cannot know it before the
 proof, so it stands in ``welcome``): a count below what that side acknowledged means that it was restored from a
@@ -36,8 +37,9 @@ copy. Each step has 5 seconds.
 Links
 =====
 Of two links between the same devices the side with the lower id closes all but the one whose handshake finished
-last; the other side sends on its newest. A new ``instance`` replaces all older links at once. Once a stream frame
-was taken from a link, stream frames of older links are ignored. ``bye`` announces a close with its reason.
+last; the other side sends on its newest. A new ``instance`` replaces all older links at once. An id that was asked
+about with ``have`` on one link is not taken from another any more. ``bye`` announces a close
+with its reason; ``offline`` says that the engine ends, so that refused ports are no failures until it is back.
 
 Heartbeat
 =========

@@ -29,6 +29,7 @@ class Hello(_Frame, frozen=True, tag="hello"):
     features: Annotated[tuple[Word, ...], msgspec.Meta(max_length=64)] = ()
     key: Annotated[bytes, msgspec.Meta(max_length=256)] | None = None
     applied: Count | None = None
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
 
 
 class Proof(_Frame, frozen=True, tag="proof"):
