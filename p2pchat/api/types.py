@@ -41,35 +41,35 @@ class ErrorCode:
     ENGINE_UNAVAILABLE: ClassVar = "engine_unavailable"
 
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+class Struct(msgspec.Struct, frozen=True, kw_only=True):
     """Base of all: immutable, fields by name; unknown fields of a newer side are ignored."""
 
 
 # --- requests: one struct a method; METHODS below maps the names -------------------------------------------------
 
 
-class Nothing(Struct):
+class Nothing(Struct, frozen=True, kw_only=True):
     """No parameters."""
 
 
-class PeerParams(Struct):
+class PeerParams(Struct, frozen=True, kw_only=True):
     peer: str
 
 
-class PeerAddParams(Struct):
+class PeerAddParams(Struct, frozen=True, kw_only=True):
     """``address``: HOST, HOST:PORT, [V6]:PORT or an invite string."""
 
     address: str
 
 
-class PeerRenameParams(Struct):
+class PeerRenameParams(Struct, frozen=True, kw_only=True):
     """An empty name takes ours back; the peer's own name is shown again."""
 
     peer: str
     name: str
 
 
-class SendParams(Struct):
+class SendParams(Struct, frozen=True, kw_only=True):
     """``message_id`` is drawn by the client, so that asking again is safe: the same id returns the same message."""
 
     peer: str
@@ -77,7 +77,7 @@ class SendParams(Struct):
     message_id: str
 
 
-class WaitParams(Struct):
+class WaitParams(Struct, frozen=True, kw_only=True):
     """Answer once the message has reached ``state`` or can no longer (failed, cancelled), or after ``timeout_s``."""
 
     message_id: str
@@ -85,11 +85,11 @@ class WaitParams(Struct):
     timeout_s: float
 
 
-class MessageParams(Struct):
+class MessageParams(Struct, frozen=True, kw_only=True):
     message_id: str
 
 
-class HistoryParams(Struct):
+class HistoryParams(Struct, frozen=True, kw_only=True):
     """The newest ``limit`` messages, oldest first; strictly before or after a message id if given (with ``after``: the oldest ``limit`` after it)."""
 
     peer: str
@@ -98,25 +98,25 @@ class HistoryParams(Struct):
     after: str | None = None
 
 
-class ReadParams(Struct):
+class ReadParams(Struct, frozen=True, kw_only=True):
     """Mark everything from ``peer`` up to and including ``up_to`` as read; null: everything."""
 
     peer: str
     up_to: str | None = None
 
 
-class OutboxParams(Struct):
+class OutboxParams(Struct, frozen=True, kw_only=True):
     peer: str | None = None
 
 
-class LettersParams(Struct):
+class LettersParams(Struct, frozen=True, kw_only=True):
     """Which dead letters: these ids, or those of a peer, or (both absent) all."""
 
     message_ids: list[str] | None = None
     peer: str | None = None
 
 
-class SubscribeParams(Struct):
+class SubscribeParams(Struct, frozen=True, kw_only=True):
     """``since``: replay stored events after this id, then go on live; null: only live ones.
 
     With ``follow`` false the stream ends after the replay with ``stream:end``.
@@ -126,7 +126,7 @@ class SubscribeParams(Struct):
     follow: bool = True
 
 
-class LogParams(Struct):
+class LogParams(Struct, frozen=True, kw_only=True):
     """``log``: heartbeat, latency or engine; the last ``lines`` lines."""
 
     log: str
@@ -136,11 +136,11 @@ class LogParams(Struct):
 # --- results -----------------------------------------------------------------------------------------------------
 
 
-class Done(Struct):
+class Done(Struct, frozen=True, kw_only=True):
     ok: bool = True
 
 
-class Status(Struct):
+class Status(Struct, frozen=True, kw_only=True):
     """What the engine is and how it is."""
 
     device_id: str
@@ -167,7 +167,7 @@ class Status(Struct):
     """Things that a person should know once, such as a quarantined database."""
 
 
-class Peer(Struct):
+class Peer(Struct, frozen=True, kw_only=True):
     """One peer, known or merely seen."""
 
     device_id: str
@@ -192,17 +192,17 @@ class Peer(Struct):
     last_message: str | None
 
 
-class MessageRef(Struct):
+class MessageRef(Struct, frozen=True, kw_only=True):
     message_id: str
     state: str
 
 
-class StateAt(Struct):
+class StateAt(Struct, frozen=True, kw_only=True):
     state: str
     at_ms: int
 
 
-class Message(Struct):
+class Message(Struct, frozen=True, kw_only=True):
     """One message of the history."""
 
     message_id: str
@@ -220,7 +220,7 @@ class Message(Struct):
     cancelling: bool
 
 
-class MessageDetail(Message):
+class MessageDetail(Message, frozen=True, kw_only=True):
     """One message with everything known about its way."""
 
     states: list[StateAt]
@@ -230,7 +230,7 @@ class MessageDetail(Message):
     waiting_for: str | None
 
 
-class OutboxEntry(Struct):
+class OutboxEntry(Struct, frozen=True, kw_only=True):
     """A message that is not delivered yet, and why."""
 
     message_id: str
@@ -245,7 +245,7 @@ class OutboxEntry(Struct):
     sent_at_ms: int
 
 
-class Letter(Struct):
+class Letter(Struct, frozen=True, kw_only=True):
     """A dead letter."""
 
     message_id: str
@@ -260,24 +260,24 @@ class Letter(Struct):
     body: str
 
 
-class ReadMark(Struct):
+class ReadMark(Struct, frozen=True, kw_only=True):
     peer: str
     message_ids: list[str]
 
 
-class Changed(Struct):
+class Changed(Struct, frozen=True, kw_only=True):
     """The messages that it was done to."""
 
     message_ids: list[str]
 
 
-class Percentiles(Struct):
+class Percentiles(Struct, frozen=True, kw_only=True):
     p50: float | None
     p95: float | None
     p99: float | None
 
 
-class Stats(Struct):
+class Stats(Struct, frozen=True, kw_only=True):
     """Figures of this engine run."""
 
     uptime_s: float
@@ -299,18 +299,18 @@ class Stats(Struct):
     peers: int
 
 
-class Subscribed(Struct):
+class Subscribed(Struct, frozen=True, kw_only=True):
     """``first_id`` and ``last_id``: the stored events that exist; null when there is none."""
 
     first_id: int | None
     last_id: int | None
 
 
-class LogLines(Struct):
+class LogLines(Struct, frozen=True, kw_only=True):
     lines: list[dict[str, Any]]
 
 
-class Event(Struct, omit_defaults=False):
+class Event(Struct, frozen=True, kw_only=True):
     """What happened. ``fields`` are the event's own; on the wire they stand beside these three.
 
     ``event_id`` is null for what is not stored (heartbeats, attempts, presence of strangers).
