@@ -19,6 +19,7 @@ from p2pchat.core.inputs import (
     RetryLetters,
     SendText,
 )
+from p2pchat.core.item import Item
 from p2pchat.core.letters import Letters, item_of
 from p2pchat.core.links import Links
 from p2pchat.core.ops import (
@@ -30,15 +31,13 @@ from p2pchat.core.ops import (
     Outcome,
     OutgoingStored,
     ReadByUs,
-    RememberAddress,
     RemoveLetters,
     ReviveLetter,
 )
-from p2pchat.core.outbox import Item
 from p2pchat.core.peers import Directory, Peer
 from p2pchat.core.stream import Stream
 from p2pchat.core.sync import Inbox
-from p2pchat.model import MAX_BODY_BYTES, DeviceId, MessageId, State, Trust, clean_name
+from p2pchat.model import MAX_BODY_BYTES, DeviceId, FirstContact, MessageId, State, Trust, clean_name
 
 
 class Commands:
@@ -175,9 +174,10 @@ class Commands:
 
     def _stored(self, command: SendText, peer: Peer, item: Item, outcome: Outcome, now: Now) -> None:
         assert isinstance(outcome, OutgoingStored)
-        del self._staged[command.message_id]
         peer.line.staged -= 1
-        if outcome.inserted:
+        if self._staged.pop(command.message_id, None) is None:
+            self._reply(command, Refused("no_such_peer", "the device was forgotten meanwhile"), now)
+        elif outcome.inserted:
             peer.line.append(item, now)
             self._reply(command, MessageState(item.message_id, State.PENDING), now)
         elif outcome.same:
@@ -209,8 +209,7 @@ class Commands:
             self._refuse(command, "not_waiting", f"this message cannot be taken back: {text}")
             return
         peer = self._directory.find_or_add(item.peer)
-        peer.line.mark_sent(now)
-        peer.line.remove(message_id)
+        peer.line.give_up(message_id, now)
         if not item.transmitted:
             self._context.ledger.persist(FinishCancel(peer.id, (message_id,), now.wall_ms))
             self._reply(command, MessageState(message_id, State.CANCELLED), now)
@@ -238,7 +237,8 @@ class Commands:
         self._context.ledger.ask(op, done)
 
     def _retry(self, command: RetryLetters, now: Now) -> None:
-        letters = [letter for letter in map(self._letters.get, command.message_ids) if letter is not None]
+        wanted = dict.fromkeys(command.message_ids)
+        letters = [letter for letter in map(self._letters.get, wanted) if letter is not None]
         by_peer: dict[DeviceId, int] = {}
         for letter in letters:
             by_peer[letter.peer] = by_peer.get(letter.peer, 0) + 1
@@ -264,7 +264,8 @@ class Commands:
         self._reply(command, Changed(tuple(letter.message_id for letter in letters)), now)
 
     def _purge(self, command: PurgeLetters, now: Now) -> None:
-        purged = tuple(message_id for message_id in command.message_ids if self._letters.get(message_id) is not None)
+        wanted = dict.fromkeys(command.message_ids)
+        purged = tuple(message_id for message_id in wanted if self._letters.get(message_id) is not None)
         for message_id in purged:
             self._letters.remove(message_id)
         if purged:
@@ -306,25 +307,26 @@ class Commands:
         self._reply(command, PeerDone(peer.id), now)
 
     def _accept(self, peer: Peer, trust: Trust, now: Now) -> None:
-        fresh = not peer.stored
+        strangers_refused = self._context.policy.first_contact is FirstContact.REFUSE
+        if peer.trust is Trust.BLOCKED or (strangers_refused and not peer.accepted):
+            # What stands behind a refused event on these links would overtake it: a new link begins with the oldest.
+            self._links.end_links_of(peer, "accepted now", now)
         self._directory.store(peer, trust, now)
-        if fresh:
-            for address in reversed(peer.proven):
-                self._context.ledger.persist(RememberAddress(peer.id, address, now.wall_ms))
         if peer.holding:
             self._inbox.hold(peer, "")
+        self._inbox.tell_reads(peer, list(peer.untold_reads), now)
         self._dialling.soon(peer, now)
 
     def _forget(self, peer: Peer, now: Now) -> None:
         """Remove the peer and everything about it; what its stream counts stays."""
-        self._links.end_links_of(peer, "forgotten")
+        self._links.end_links_of(peer, "forgotten", now)
         self._letters.remove_peer(peer.id)
         peer.line.clear(now)
-        peer.trust, peer.alias, peer.untold_reads, peer.proven, peer.named = Trust.SEEN, "", {}, (), ()
+        self._staged = {key: send for key, send in self._staged.items() if send.peer != peer.id}
+        peer.trust, peer.alias, peer.untold_reads, peer.proven = Trust.SEEN, "", {}, ()
         peer.stranger_messages = peer.stranger_bytes = 0
         peer.last_incoming, peer.holding = None, ""
         self._context.ledger.persist(ForgetPeer(peer.id, now.wall_ms))
-        self._directory.update_presence(peer, now)
 
 
 def _in_use(message_id: MessageId) -> Refused:

@@ -6,8 +6,8 @@ from typing import Final
 
 from p2pchat.core.context import Context
 from p2pchat.core.inputs import Now
+from p2pchat.core.item import Item
 from p2pchat.core.letters import Letters
-from p2pchat.core.outbox import Item
 from p2pchat.core.peers import Peer
 from p2pchat.core.session import SKEW_WORTH_TELLING_MS
 from p2pchat.core.views import PeerView, WaitingView

@@ -42,12 +42,15 @@ class Dialling:
         self._closed = False
 
     def close(self) -> None:
-        """Dial no more."""
+        """Dial no more; answer who still waits for a dial."""
         self._closed = True
+        for asked in self._asked.values():
+            self._refuse_closed(asked)
+        self._asked.clear()
 
-    def number_of(self, dial: int | None) -> DeviceId | None:
-        """The peer that a dial meant to reach, if it is under way."""
-        return self._targets.get(dial) if dial is not None else None
+    def _refuse_closed(self, command: AddPeer) -> None:
+        refused = Refused("shutting_down", "the engine is ending; nothing was changed")
+        self._context.ledger.emit(Reply(command.request, refused))
 
     def asked(self, dial: int | None) -> AddPeer | None:
         """The command that a dial answers, if a person named the address."""
@@ -55,6 +58,9 @@ class Dialling:
 
     def add_peer(self, command: AddPeer) -> None:
         """Dial what a person named."""
+        if self._closed:
+            self._refuse_closed(command)
+            return
         self._last += 1
         self._asked[self._last] = command
         self._context.ledger.emit(Dial(self._last, command.addresses, command.expected))
@@ -75,7 +81,7 @@ class Dialling:
             at_s += COURTESY_S
         peer.dial_failures = 0
         peer.dial_by_hint = True
-        self._context.timers.set(("dial", peer.id), at_s)
+        self._context.timers.hasten(("dial", peer.id), at_s)
 
     def soon(self, peer: Peer, now: Now, delay_s: float = 0.0) -> None:
         """There is proof of life, or every reason to look again: start over."""
@@ -120,8 +126,9 @@ class Dialling:
             detail: dict[str, JSONValue] = {"detail": peer.dial_error}
             self._context.ledger.emit(Notify("link:refused", now.wall_ms, peer.id, detail))
         reason = ANSWERED.get(event.error)
-        known = event.address is not None and event.address in (*peer.proven, *peer.named)
-        if reason is not None and known and not peer.dial_by_hint and not peer.said_goodbye:
+        known = event.address is not None and event.address in peer.proven
+        absent = peer.dial_by_hint or peer.said_goodbye
+        if reason is not None and known and not absent and not peer.sessions:
             peer.line.dial_failed(reason, peer.dial_error, now)
         peer.dial_by_hint = False
         self._again(peer, now)

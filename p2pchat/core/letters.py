@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from p2pchat.core.context import Context
 from p2pchat.core.inputs import Now
+from p2pchat.core.item import DeadLettered, Item
 from p2pchat.core.ops import LetterRecord
-from p2pchat.core.outbox import DeadLettered, Item
 from p2pchat.model import PERMANENT, DeviceId, MessageId, PeerHasIt
 
 
@@ -34,6 +34,8 @@ class Letters:
         self._cancels: dict[MessageId, Cancelling] = {}
         self._by_peer: dict[DeviceId, dict[MessageId, None]] = {}
         self._cancels_by_peer: dict[DeviceId, dict[MessageId, None]] = {}
+        self._questions: dict[MessageId, int] = {}
+        self._last_question = 0
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -88,6 +90,7 @@ class Letters:
 
     def remove(self, message_id: MessageId) -> bool:
         """Forget a letter or a cancel; tell whether there was one."""
+        self._questions.pop(message_id, None)
         letter = self._letters.pop(message_id, None)
         if letter is not None:
             del self._by_peer[letter.peer][message_id]
@@ -98,10 +101,8 @@ class Letters:
 
     def remove_peer(self, peer: DeviceId) -> None:
         """Forget everything about a peer."""
-        for message_id in [*self._by_peer.pop(peer, {})]:
-            del self._letters[message_id]
-        for message_id in [*self._cancels_by_peer.pop(peer, {})]:
-            del self._cancels[message_id]
+        for message_id in [*self._by_peer.get(peer, {}), *self._cancels_by_peer.get(peer, {})]:
+            self.remove(message_id)
 
     def belongs(self, message_id: MessageId, peer: DeviceId) -> bool:
         """Tell whether a letter or cancel of that id is addressed to this peer."""
@@ -124,11 +125,21 @@ class Letters:
         unknown = [letter.message_id for letter in letters if letter.peer_has_it is PeerHasIt.UNKNOWN]
         return unknown + list(self._cancels_by_peer.get(peer, {}))
 
-    def settle_lacking(self, peer: DeviceId, ids: Iterable[MessageId]) -> tuple[list[MessageId], list[MessageId]]:
+    def question(self, ids: Iterable[MessageId]) -> int:
+        """Return the number of a new question about these. Only the answer to the latest one says that they lack."""
+        self._last_question += 1
+        self._questions.update(dict.fromkeys(ids, self._last_question))
+        return self._last_question
+
+    def settle_lacking(
+        self, peer: DeviceId, ids: Iterable[MessageId], question: int
+    ) -> tuple[list[MessageId], list[MessageId]]:
         """The peer does not have these: return (letters settled with ``no``, cancels that are final now)."""
         settled: list[MessageId] = []
         cancelled: list[MessageId] = []
         for message_id in ids:
+            if self._questions.get(message_id) != question:
+                continue
             if message_id in self._cancels_by_peer.get(peer, {}):
                 self.remove(message_id)
                 cancelled.append(message_id)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from p2pchat.core.context import Context
 from p2pchat.core.dialling import Dialling
-from p2pchat.core.effects import Notify, PeerDone, Refused, Reply, Transmit
+from p2pchat.core.effects import CloseLink, Notify, PeerDone, Refused, Reply, Transmit
 from p2pchat.core.handshake import Handshake, HandshakeRefused, OurSide, Step, TheirSide
 from p2pchat.core.inputs import AddPeer, DialError, DialFailed, LinkOpened, Now, Role
 from p2pchat.core.ops import RememberAddress, UpsertPeer
@@ -36,6 +36,12 @@ from p2pchat.wire import (
 )
 
 MAX_ADDRESSES = 8
+MAX_LINKS = 4
+"""Links to one peer that stand at once, where its side is the one to close duplicates."""
+
+MAX_DENIED = 16_384
+"""Ids that a link is denied before it is closed."""
+
 OFFLINE = "offline"
 """The goodbye of an engine that ends; the other reasons are for people."""
 
@@ -52,6 +58,7 @@ class Links:
         self._dialling = dialling
         self._stream = stream
         self._sessions: dict[LinkId, Session] = {}
+        self._closed = False
 
     def authenticated(self, link: LinkId) -> DeviceId | None:
         """Who is on this link, once it is up."""
@@ -63,6 +70,9 @@ class Links:
     def opened(self, event: LinkOpened, now: Now) -> None:
         """A connection stands: begin the handshake."""
         context = self._context
+        if self._closed:
+            context.ledger.emit(CloseLink(event.link, OFFLINE))
+            return
         ours = OurSide(
             context.device_id,
             context.keys,
@@ -99,8 +109,7 @@ class Links:
         try:
             for out in session.handshake.receive(frame, data, known.applied if known is not None else 0):
                 self._context.ledger.emit(Transmit(session.link, out))
-            if isinstance(frame, Hello):
-                self._check_not_ourselves(session, frame, listener)
+            self._check_not_ourselves(session, frame)
         except HandshakeRefused as refused:
             self._end(session, refused.code, str(refused), now)
             return
@@ -108,12 +117,19 @@ class Links:
             assert session.handshake.theirs is not None
             self._come_up(session, session.handshake.theirs, now)
 
-    def _check_not_ourselves(self, session: Session, hello: Hello, listener: DeviceId | None) -> None:
-        """Our own key on the other end is either this engine or a clone of this device."""
-        context = self._context
-        if context.device_id != listener and hello.key != context.keys.spki:
+    def _check_not_ourselves(self, session: Session, frame: Frame) -> None:
+        """Our own key on the other end is either this engine or a clone of this device.
+
+        The dialler knows it from the certificate, the listener from the proof, never from a mere claim.
+        """
+        ours, theirs = self._context.device_id, session.handshake.theirs
+        if isinstance(frame, Hello) and session.opened.listener_id == ours:
+            instance = frame.instance
+        elif theirs is not None and theirs.device_id == ours:
+            instance = theirs.instance
+        else:
             return
-        if hello.instance == context.instance:
+        if instance == self._context.instance:
             raise HandshakeRefused("own_device", "this is the device itself")
         raise HandshakeRefused(
             "own_device",
@@ -150,6 +166,8 @@ class Links:
                 continue
             peer.sessions.remove(other)
             other.leave(reason)
+        while len(peer.sessions) >= MAX_LINKS:
+            peer.sessions.pop(0).leave("too many links")
 
     def _learn(self, peer: Peer, session: Session, theirs: TheirSide, now: Now) -> None:
         """Take what a proven link tells: the name, the address that works, the end of all silence."""
@@ -171,8 +189,6 @@ class Links:
         """The address that a person named led to this peer: it is accepted."""
         if peer.trust in (Trust.SEEN, Trust.REQUEST):
             self._directory.store(peer, Trust.UNVERIFIED, now)
-            for address in reversed(peer.proven):
-                self._context.ledger.persist(RememberAddress(peer.id, address, now.wall_ms))
         peer.holding = ""
         self._context.ledger.promise(Reply(asked.request, PeerDone(peer.id)), now)
 
@@ -186,7 +202,7 @@ class Links:
             case HeartbeatAck():
                 session.answered(frame, now)
                 if frame.hold != peer.line.hold and session is peer.session:
-                    peer.line.set_hold(frame.hold, now)
+                    self._stream.hold(peer, frame.hold, now)
             case Bye(reason):
                 peer.said_goodbye = reason == OFFLINE
                 self._drop(session, now, charge=False, reason=f"the other side left: {reason}")
@@ -200,10 +216,16 @@ class Links:
                 self._end(session, "protocol", "the handshake is over", now)
             case _:
                 if isinstance(frame, Have):
-                    for other in peer.sessions:
-                        if other is not session:
-                            other.denied.update(frame.ids)
+                    self._deny(peer, session, frame, now)
                 self._stream.received(peer, session, frame, now)
+
+    def _deny(self, peer: Peer, session: Session, have: Have, now: Now) -> None:
+        """What is asked about on this link is not taken from the others any more."""
+        for other in [other for other in peer.sessions if other is not session]:
+            other.denied.update(have.ids)
+            if len(other.denied) > MAX_DENIED:
+                self._drop(other, now, charge=False, reason="too many questions")
+                other.leave("too many questions")
 
     # --- ending -------------------------------------------------------------------------------------------------
 
@@ -284,14 +306,20 @@ class Links:
             if session.phase is Phase.UP:
                 session.suspect(SUSPECT_S, now)
 
-    def leave_all(self, reason: str) -> None:
-        """Say goodbye on every link."""
+    def leave_all(self, reason: str, now: Now) -> None:
+        """Say goodbye on every link, and take no more."""
+        self._closed = True
+        for peer in self._directory:
+            self.end_links_of(peer, reason, now)
         for session in self._sessions.values():
             if session.phase is not Phase.CLOSING:
                 session.leave(reason)
 
-    def end_links_of(self, peer: Peer, reason: str) -> None:
+    def end_links_of(self, peer: Peer, reason: str, now: Now) -> None:
         """Say goodbye to one peer."""
         for session in peer.sessions:
             session.leave(reason)
         peer.sessions.clear()
+        self._context.timers.cancel(("poll", peer.id))
+        peer.line.link_down(now, charge=False)
+        self._directory.update_presence(peer, now)

@@ -39,10 +39,10 @@ from p2pchat.core.inputs import (
     StorageRecovered,
     TimerFired,
 )
+from p2pchat.core.item import DeadLettered
 from p2pchat.core.letters import Letters
 from p2pchat.core.links import OFFLINE, Links
 from p2pchat.core.ops import Snapshot
-from p2pchat.core.outbox import DeadLettered
 from p2pchat.core.peers import Directory, Peer
 from p2pchat.core.stream import Stream
 from p2pchat.core.sync import STORAGE_FAILED, Inbox
@@ -178,7 +178,7 @@ class Node:
                 self._storage_recovered(now)
             case ShutDown():
                 self._dialling.close()
-                self._links.leave_all(OFFLINE)
+                self._links.leave_all(OFFLINE, now)
             case SendText() | CancelMessage() | MarkRead() | RetryLetters() | PurgeLetters() | AddPeer() | ManagePeer():
                 self._commands.handle(event, now)
             case _:
@@ -260,7 +260,7 @@ class Node:
         for peer in self._directory:
             self._inbox.hold(peer, "")
             if peer.session is not None:
-                self._stream.link_up(peer, peer.session, now)
+                self._stream.resume(peer, peer.session, now)
 
     def _bury(self, dead: DeadLettered, now: Now) -> None:
         self._letters.bury(dead, now)

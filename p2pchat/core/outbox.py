@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -33,17 +32,17 @@ import msgspec
 from p2pchat.core.context import Context
 from p2pchat.core.effects import JSONValue, Notify, Transmit
 from p2pchat.core.inputs import Now
+from p2pchat.core.item import DeadLettered, Item, event_of
 from p2pchat.core.ops import (
     MarkSent,
     MarkTransmitted,
     MoveToDeadLetters,
     RecordAttempt,
     ResetAttempts,
-    StoredEvent,
     WaitingRecord,
 )
 from p2pchat.model import PERMANENT, DeviceId, LinkId, MessageId, PeerHasIt, Reason, State
-from p2pchat.wire import Event, Events, encode, encode_event
+from p2pchat.wire import Events, encode, encode_event
 from p2pchat.wire import Notify as NotifyFrame
 
 SENT_MARK_DELAY_S: Final = 0.2
@@ -51,53 +50,6 @@ SENT_MARK_DELAY_S: Final = 0.2
 
 FRAME_EVENTS: Final = 128
 FRAME_BYTES: Final = 256 * 1024
-_EVENT_OVERHEAD_BYTES: Final = 160
-
-
-@dataclass(slots=True)
-class Item:
-    """One undelivered message of ours.
-
-    Attributes:
-        waiting_since_ms: start of its retention clock.
-        retry_at_s: not before this moment (``mono_s``), while it has failed attempts.
-        handed_at_ms: when it was handed to a link, while its sent mark is not stored.
-        lost_links: links in a row that ended with it in flight at the head.
-    """
-
-    peer: DeviceId
-    message_id: MessageId
-    seq: int
-    body: str
-    hlc: int
-    seen: MessageId | None
-    sent_at_ms: int
-    waiting_since_ms: int
-    state: State = State.PENDING
-    transmitted: bool = False
-    attempts: int = 0
-    retry_at_s: float = 0.0
-    next_attempt_at_ms: int | None = None
-    reason: Reason | None = None
-    detail: str = ""
-    auto_returns: int = 0
-    handed_at_ms: int | None = None
-    lost_links: int = 0
-
-    @property
-    def size_bytes(self) -> int:
-        """About what it takes on the wire."""
-        return len(self.body.encode("utf-8", "surrogatepass")) + _EVENT_OVERHEAD_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLettered:
-    """A message left the line for good; the node makes a letter of it."""
-
-    item: Item
-    reason: Reason
-    detail: str
-    peer_has_it: PeerHasIt
 
 
 class Line:
@@ -128,7 +80,9 @@ class Line:
         self.flying: OrderedDict[MessageId, Item] = OrderedDict()
         self.waiting: OrderedDict[MessageId, Item] = OrderedDict()
         self.staged = 0
+        self.given_up = 0
         self._flying_bytes = 0
+        self._answered_at_s = float("-inf")
         self._settled_seq = settled_seq
         self._poll_open = False
         self._context = context
@@ -224,12 +178,25 @@ class Line:
         if item is None:
             return self.waiting.pop(message_id, None)
         self._flying_bytes -= item.size_bytes
+        self._watch_ack()
+        return item
+
+    def give_up(self, message_id: MessageId, now: Now) -> Item | None:
+        """Take a message out for good; what stands behind it may go at once."""
+        self.mark_sent(now)
+        item = self.remove(message_id)
+        if item is not None:
+            self.touch()
+            self.given_up += 1
+            if item.attempts:
+                self.alone = False
         return item
 
     def clear(self, now: Now) -> None:
         """Drop everything: the peer was forgotten."""
         self.link_down(now, charge=False)
         self.waiting.clear()
+        self.given_up += 1
         self.alone = False
         for kind in ("retry", "expiry", "sent"):
             self._context.timers.cancel((kind, self.peer))
@@ -295,6 +262,7 @@ class Line:
             _, item = self.waiting.popitem(last=False)
             self.flying[item.message_id] = item
             self._flying_bytes += item.size_bytes
+            item.flown_at_s = None
             batch.append(item)
         if batch:
             self._transmit(batch, now)
@@ -318,14 +286,14 @@ class Line:
         first = batch[0]
         if first.attempts:
             self._notify("retry:attempt", now, first.message_id, {"attempt": first.attempts + 1})
-        prev = self._prev_of(first)
+        before = self._before(first)
         chunk: list[Item] = []
         events: list[msgspec.Raw] = []
         size = 0
         for item in batch:
             item.transmitted = True
-            events.append(encode_event(_event(item, prev)))
-            prev = item.seq
+            events.append(encode_event(event_of(item, before if before < item.seq else 0)))
+            before = max(before, item.seq)
             chunk.append(item)
             size += item.size_bytes
             if len(chunk) >= FRAME_EVENTS or size >= FRAME_BYTES or item is batch[-1]:
@@ -342,14 +310,12 @@ class Line:
         """The frame left: start the clocks of its messages, unless the link changed meanwhile."""
         if link != self.link:
             return
-        timers, policy = self._context.timers, self._context.policy
         for item in chunk:
+            item.flown_at_s = now.mono_s
             if item.state is State.PENDING and item.handed_at_ms is None:
                 item.handed_at_ms = now.wall_ms
-        if not timers.armed(("ack", self.peer)):
-            timers.set(("ack", self.peer), now.mono_s + policy.ack_timeout_s)
-        if not timers.armed(("sent", self.peer)):
-            timers.set(("sent", self.peer), now.mono_s + SENT_MARK_DELAY_S)
+        self._watch_ack()
+        self._context.timers.hasten(("sent", self.peer), now.mono_s + SENT_MARK_DELAY_S)
         self._notify("sync:notification-sent", now, None, {"events": len(chunk)})
 
     def mark_sent(self, now: Now) -> None:
@@ -361,14 +327,24 @@ class Line:
                 item.state, item.handed_at_ms = State.SENT, None
             self._context.ledger.persist(MarkSent(tuple(item.message_id for item in items), now.wall_ms))
 
-    def _prev_of(self, item: Item) -> int:
-        """The last number before the item that was not given up, as far as we know without asking the store."""
+    def _watch_ack(self) -> None:
+        """The head has the ack timeout, counted from when its frame left or from the last answer."""
+        key = ("ack", self.peer)
+        head = next(iter(self.flying.values()), None)
+        if head is None or head.flown_at_s is None:
+            self._context.timers.cancel(key)
+        else:
+            since_s = max(head.flown_at_s, self._answered_at_s)
+            self._context.timers.set(key, since_s + self._context.policy.ack_timeout_s)
+
+    def _before(self, item: Item) -> int:
+        """The highest number before the item that was not given up, as far as we know without asking the store."""
         before = self._settled_seq
         for other in self.items():
             if other is item:
                 break
             before = max(before, other.seq)
-        return before if before < item.seq else 0
+        return before
 
     # --- answers ------------------------------------------------------------------------------------------------
 
@@ -401,10 +377,8 @@ class Line:
             if head.attempts:
                 head.attempts, head.retry_at_s, head.next_attempt_at_ms = 0, 0.0, None
                 self._context.ledger.note(ResetAttempts(head.message_id))
-        if self.flying:
-            self._context.timers.set(("ack", self.peer), now.mono_s + self._context.policy.ack_timeout_s)
-        else:
-            self._context.timers.cancel(("ack", self.peer))
+        self._answered_at_s = now.mono_s
+        self._watch_ack()
 
     def refused(self, message_id: MessageId, reason: Reason, detail: str, now: Now) -> None:
         """The peer does not take this message, for good or for now."""
@@ -412,10 +386,11 @@ class Line:
         if item is None:
             return
         if reason in PERMANENT:
+            self._answered_at_s = now.mono_s
             self.bury(item, reason, detail, PeerHasIt.NO, now)
-        elif item is self.head:
+        elif item is next(iter(self.flying.values()), None):
             self.charge(item, Reason.REFUSED, detail, now)
-        else:
+        elif message_id in self.flying:
             self.requeue()
             self.alone = True
 
@@ -453,7 +428,7 @@ class Line:
             unknown = PeerHasIt.UNKNOWN if item.transmitted else PeerHasIt.NO
             self.bury(item, reason, detail, unknown, now)
             return
-        delay_s = min(policy.max_retry_delay_s, policy.base_retry_delay_s * 2.0 ** (item.attempts - 1))
+        delay_s = min(policy.max_retry_delay_s, policy.base_retry_delay_s * 2.0 ** min(item.attempts - 1, 16))
         delay_s *= 1 + self._context.rng.uniform(-policy.retry_jitter, policy.retry_jitter)
         item.retry_at_s = now.mono_s + delay_s
         item.next_attempt_at_ms = now.wall_ms + round(delay_s * 1000)
@@ -465,11 +440,7 @@ class Line:
 
     def bury(self, item: Item, reason: Reason, detail: str, peer_has_it: PeerHasIt, now: Now) -> None:
         """Give a message up. What stands behind it may go at once."""
-        self.touch()
-        self.mark_sent(now)
-        self.remove(item.message_id)
-        if item.attempts:
-            self.alone = False
+        self.give_up(item.message_id, now)
         self._context.ledger.persist(
             MoveToDeadLetters(self.peer, item.message_id, reason, detail, item.attempts, peer_has_it, now.wall_ms)
         )
@@ -490,27 +461,7 @@ class Line:
         policy = self._context.policy
         left_s = policy.retention_s - (now.wall_ms - item.waiting_since_ms) / 1000
         at_s = max(now.mono_s + left_s, self._context.started.mono_s + policy.min_uptime_for_expiry_s)
-        key = ("expiry", self.peer)
-        if not self._context.timers.armed(key):
-            self._context.timers.set(key, max(at_s, now.mono_s + 1.0))
+        self._context.timers.hasten(("expiry", self.peer), max(at_s, now.mono_s + 1.0))
 
     def _notify(self, name: str, now: Now, message_id: MessageId | None, detail: dict[str, JSONValue]) -> None:
         self._context.ledger.emit(Notify(name, now.wall_ms, self.peer, detail, message_id))
-
-
-def _event(item: Item | StoredEvent, prev: int) -> Event:
-    return Event(
-        id=item.message_id,
-        seq=item.seq,
-        prev=prev,
-        hlc=item.hlc,
-        sent_at_ms=max(0, item.sent_at_ms),
-        kind="text",
-        text=item.body,
-        seen=item.seen,
-    )
-
-
-def stored_event(event: StoredEvent) -> Event:
-    """Return an event of the history for the wire; it makes no claim about what came before it."""
-    return _event(event, 0)

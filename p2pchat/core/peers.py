@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.context import Context
 from p2pchat.core.inputs import Now
-from p2pchat.core.ops import NotePresence, PeerRecord, UpsertPeer
-from p2pchat.core.outbox import DeadLettered, Line
+from p2pchat.core.item import DeadLettered
+from p2pchat.core.ops import NotePresence, PeerRecord, RememberAddress, UpsertPeer
+from p2pchat.core.outbox import Line
 from p2pchat.core.session import Session
 from p2pchat.model import ACCEPTED, Address, DeviceId, MessageId, Presence, Trust
 
@@ -28,7 +29,6 @@ class Peer:
     Attributes:
         proven: addresses that led to its key, or that it named over a proven link, the latest first.
         announced: what mDNS says; a hint.
-        named: addresses that a person gave for it.
         sessions: its live links, the newest handshake last.
         heard_seq: the highest number in its stream that was taken in, committed or not.
         asked_upto: holes up to this number were asked for.
@@ -47,7 +47,6 @@ class Peer:
     trust: Trust = Trust.SEEN
     proven: tuple[Address, ...] = ()
     announced: tuple[Address, ...] = ()
-    named: tuple[Address, ...] = ()
     sessions: list[Session] = field(default_factory=list)
     applied: int = 0
     last_seq: int = 0
@@ -94,7 +93,7 @@ class Peer:
 
     def addresses(self) -> tuple[Address, ...]:
         """Where to try, best first, each once."""
-        return tuple(dict.fromkeys((*self.proven, *self.named, *self.announced)))
+        return tuple(dict.fromkeys((*self.proven, *self.announced)))
 
 
 class Directory:
@@ -152,9 +151,13 @@ class Directory:
         return sum(peer.trust is Trust.REQUEST for peer in self._peers.values())
 
     def store(self, peer: Peer, trust: Trust, now: Now) -> None:
-        """Store the peer as it is, with this trust."""
+        """Store the peer as it is, with this trust; what was learnt before it was stored comes along."""
+        fresh = not peer.stored
         peer.trust = trust
         self._context.ledger.persist(UpsertPeer(peer.id, peer.name, peer.alias, trust, now.wall_ms))
+        if fresh:
+            for address in reversed(peer.proven):
+                self._context.ledger.persist(RememberAddress(peer.id, address, now.wall_ms))
 
     def update_presence(self, peer: Peer, now: Now) -> None:
         """Work out the presence and report it when it changed."""

@@ -23,7 +23,7 @@ from p2pchat.core.ops import (
 )
 from p2pchat.core.peers import Peer
 from p2pchat.core.session import Session
-from p2pchat.core.sync import Inbox
+from p2pchat.core.sync import STORAGE_FAILED, Inbox
 from p2pchat.model import MessageId, Reason
 from p2pchat.wire import Ack, Events, Frame, Gone, Had, Have, Hold, Pull, Read, ReadAck, encode
 from p2pchat.wire import Notify as NotifyFrame
@@ -44,16 +44,32 @@ class Stream:
 
     def link_up(self, peer: Peer, session: Session, now: Now) -> None:
         """Everything unsettled goes over the new link: returning letters, the line, questions, read marks."""
+        if self._context.ledger.frozen:
+            peer.holding = STORAGE_FAILED
         if peer.holding:
             self._context.ledger.emit(Transmit(session.link, encode(Hold(peer.holding))))
         peer.answering_pull = False
         peer.line.link_up(session.link, session.realtime, now)
-        if self._context.ledger.frozen:
-            return
-        self._return_letters(peer, now)
+        self.resume(peer, session, now)
+
+    def resume(self, peer: Peer, session: Session, now: Now) -> None:
+        """Send again what a new link, or a disk that takes writes again, allows to send."""
+        peer.line.touch()
+        if not self._context.ledger.frozen:
+            self._return_letters(peer, now)
+            self._ask_again(peer, now)
+            self._arm_poll(peer, session, now, first=True)
+
+    def _ask_again(self, peer: Peer, now: Now) -> None:
         self.ask_fate(peer, self._letters.to_ask(peer.id), now)
         self._inbox.tell_reads(peer, list(peer.untold_reads), now)
-        self._arm_poll(peer, session, now, first=True)
+
+    def hold(self, peer: Peer, reason: str, now: Now) -> None:
+        """The peer takes no events now; or it does again, and did not hear what we asked meanwhile."""
+        ended = peer.line.hold and not reason
+        peer.line.set_hold(reason, now)
+        if ended and not self._context.ledger.frozen:
+            self._ask_again(peer, now)
 
     def _return_letters(self, peer: Peer, now: Now) -> None:
         items = []
@@ -71,7 +87,8 @@ class Stream:
         """Ask the peer which of these it has, on the live link if there is one."""
         if peer.session is not None:
             for start in range(0, len(ids), IDS_PER_FRAME):
-                frame = Have(tuple(ids[start : start + IDS_PER_FRAME]))
+                chunk = tuple(ids[start : start + IDS_PER_FRAME])
+                frame = Have(chunk, self._letters.question(chunk))
                 self._context.ledger.promise(Transmit(peer.session.link, encode(frame)), now)
 
     # --- polling ------------------------------------------------------------------------------------------------
@@ -96,7 +113,7 @@ class Stream:
     def received(self, peer: Peer, session: Session, frame: Frame, now: Now) -> None:
         """Take one stream frame of an authenticated link."""
         if isinstance(frame, Hold):
-            peer.line.set_hold(frame.reason, now)
+            self.hold(peer, frame.reason, now)
             return
         if self._context.ledger.frozen:
             return
@@ -106,9 +123,9 @@ class Stream:
             case Events():
                 self._inbox.pulled(peer, session, frame, now)
             case Ack():
-                self._acked(peer, frame, now)
-            case Have(ids):
-                self._inbox.answer_have(peer, session, ids)
+                self._acked(peer, session, frame, now)
+            case Have():
+                self._inbox.answer_have(peer, session, frame)
             case Had():
                 self._had(peer, frame, now)
             case Pull(first=0):
@@ -124,8 +141,11 @@ class Stream:
                 assert isinstance(frame, ReadAck)
                 self._inbox.reads_known(peer, frame.ids)
 
-    def _acked(self, peer: Peer, ack: Ack, now: Now) -> None:
+    def _acked(self, peer: Peer, session: Session, ack: Ack, now: Now) -> None:
         self.delivered(peer, map(MessageId, ack.ids), now)
+        if session is not peer.session:
+            # What was refused on an older link is under way again on the newest, and may be taken there.
+            return
         for refusal in ack.refused:
             reason = _REASONS.get(refusal.reason, Reason.REFUSED)
             detail = refusal.detail or refusal.reason
@@ -146,7 +166,7 @@ class Stream:
 
     def _had(self, peer: Peer, had: Had, now: Now) -> None:
         self.delivered(peer, map(MessageId, had.has), now)
-        settled, cancelled = self._letters.settle_lacking(peer.id, map(MessageId, had.lacks))
+        settled, cancelled = self._letters.settle_lacking(peer.id, map(MessageId, had.lacks), had.n)
         if settled:
             self._context.ledger.persist(SettleLetters(tuple(settled), now.wall_ms))
         if cancelled:

@@ -30,6 +30,7 @@ import msgspec
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Notify, Transmit
 from p2pchat.core.inputs import Now
+from p2pchat.core.item import stored_event
 from p2pchat.core.ops import (
     AppliedKnown,
     ApplyIncoming,
@@ -39,9 +40,9 @@ from p2pchat.core.ops import (
     QueryApplied,
     QueryStream,
     ReadTold,
+    StoredEvent,
     StreamFound,
 )
-from p2pchat.core.outbox import stored_event
 from p2pchat.core.peers import Directory, Peer
 from p2pchat.core.session import Phase, Session
 from p2pchat.errors import WireError
@@ -52,6 +53,7 @@ from p2pchat.wire import (
     Events,
     Gone,
     Had,
+    Have,
     Hold,
     Pull,
     Read,
@@ -90,6 +92,8 @@ class Inbox:
 
     def take(self, peer: Peer, session: Session, events: Sequence[msgspec.Raw], now: Now) -> None:
         """Take the events of one frame, in order."""
+        if peer.holding:
+            self._context.ledger.emit(Transmit(session.link, encode(Hold(peer.holding))))
         for raw in events:
             try:
                 event = decode_event(raw)
@@ -106,6 +110,8 @@ class Inbox:
         if message_id in session.denied:
             return
         refusal = self._refusal(peer, event)
+        if refusal is not None and refusal[0] is not Reason.BLOCKED:
+            self._watch_numbers(peer, session, event, now)
         if refusal is not None or peer.holding:
             self._look_up(peer, session, message_id, refusal)
             return
@@ -239,19 +245,25 @@ class Inbox:
         if peer.answering_pull or pull.last < pull.first:
             return
         peer.answering_pull = True
+        given_up = peer.line.given_up
 
         def found(outcome: Outcome, then: Now) -> None:
             assert isinstance(outcome, StreamFound)
             peer.answering_pull = False
+            if peer.line.given_up != given_up:
+                # Something was taken back while the store was looking: what it found may not leave any more.
+                self.answer_pull(peer, session, pull, then)
+                return
+            events = [stored for stored in outcome.events if _may_leave(peer, stored)]
             chosen: list[msgspec.Raw] = []
             size = 0
-            for stored in outcome.events:
+            for stored in events:
                 raw = encode_event(stored_event(stored))
                 size += len(bytes(raw))
                 if chosen and size > PULL_BYTES:
                     break
                 chosen.append(raw)
-            more = len(chosen) < len(outcome.events) or len(outcome.events) == PULL_EVENTS
+            more = len(chosen) < len(events) or len(outcome.events) == PULL_EVENTS
             frame = Events(tuple(chosen), more=more) if chosen else Gone(pull.first, pull.last)
             self._context.ledger.promise(Transmit(session.link, encode(frame)), then)
 
@@ -265,15 +277,15 @@ class Inbox:
         for session in peer.sessions:
             self._context.ledger.emit(Transmit(session.link, encode(Hold(reason))))
 
-    def answer_have(self, peer: Peer, session: Session, ids: Sequence[bytes]) -> None:
+    def answer_have(self, peer: Peer, session: Session, have: Have) -> None:
         """The peer asks which of its messages are here."""
 
         def found(outcome: Outcome, then: Now) -> None:
             assert isinstance(outcome, AppliedKnown)
-            frame = Had(outcome.has, outcome.lacks)
+            frame = Had(outcome.has, outcome.lacks, have.n)
             self._context.ledger.promise(Transmit(session.link, encode(frame)), then)
 
-        self._context.ledger.ask(QueryApplied(peer.id, tuple(map(MessageId, ids[:IDS_PER_FRAME]))), found)
+        self._context.ledger.ask(QueryApplied(peer.id, tuple(map(MessageId, have.ids[:IDS_PER_FRAME]))), found)
 
     def tell_reads(self, peer: Peer, ids: Sequence[MessageId], now: Now) -> None:
         """Tell the author what our user has read, on the live link if there is one."""
@@ -293,6 +305,12 @@ class Inbox:
 
     def _notify(self, name: str, peer: Peer, now: Now, **detail: int) -> None:
         self._context.ledger.emit(Notify(name, now.wall_ms, peer.id, {**detail}))
+
+
+def _may_leave(peer: Peer, stored: StoredEvent) -> bool:
+    """Tell whether it may be sent out of turn: a message that never was waits, because taking it back is final."""
+    item = peer.line.get(stored.message_id)
+    return item is None or item.transmitted
 
 
 def _seq_of(raw: msgspec.Raw) -> int | None:

@@ -28,6 +28,11 @@ class Timers:
             self._queued[key] = at_s
             heapq.heappush(self._heap, (at_s, key))
 
+    def hasten(self, key: Key, at_s: float) -> None:
+        """Set the deadline of ``key`` unless it has an earlier one."""
+        if at_s < self._at.get(key, float("inf")):
+            self.set(key, at_s)
+
     def cancel(self, key: Key) -> None:
         """Forget the deadline of ``key``, if it has one."""
         self._at.pop(key, None)

@@ -27,9 +27,9 @@ Handshake
 ``signature`` is Ed25519 over ``"p2pchat v1 dialler proof" ‖ 0x00 ‖ SHA-256(listener's hello as received) ‖
 SHA-256(dialler's hello as sent) ‖ listener id ‖ dialler id`` (ids as ASCII). The listener id is computed by the
 dialler from *this TLS connection's* certificate and by the listener from its own key, never taken from a frame: a
-relayed handshake does not verify. ``nonce`` is 32 fresh random bytes. ``port`` is where the
-dialler listens itself (0: nowhere), so that the listener can dial back the address that it sees. Both use the highest version that both
-``versions`` hold; none in common is ``error`` ``unsupported_version``. ``instance`` is random per engine run.
+relayed handshake does not verify. ``nonce`` is 32 fresh random bytes. ``port`` is where the dialler
+listens itself (0: nowhere), so that the listener can dial back the address that it sees. Both use the highest version
+that both ``versions`` hold; none in common is ``error`` ``unsupported_version``. ``instance`` is random per engine run.
 ``applied`` counts the events of the other side that were ever applied (the listener cannot know it before the
 proof, so it stands in ``welcome``): a count below what that side acknowledged means that it was restored from a
 copy. Each step has 5 seconds.
@@ -64,8 +64,9 @@ Per ordered pair of devices there is one stream of *events*. Only ids decide any
     ``ids`` are committed at the receiver; each refusal is ``{id, reason, detail}``. The receiver keeps every applied
     (author, id) for ever and acknowledges a duplicate the same way. A refusal is not remembered. Reasons that do not
     pass: ``blocked``, ``too_large``, ``unsupported``, ``malformed``.
-``have {ids}`` → ``had {has, lacks}``
-    asks about dead letters and cancelled events that may have been received.
+``have {ids, n}`` → ``had {has, lacks, n}``
+    asks about dead letters and cancelled events that may have been received. ``n`` is given back: what an earlier
+    answer says to lack may have been sent, and asked about again, since.
 ``hold {reason}``
     the receiver takes no events now (``not_accepted``, ``storage_failed``); an empty reason ends it. What is held
     waits at its author and costs no attempts. Every ``heartbeat_ack`` repeats it.

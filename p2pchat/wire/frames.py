@@ -85,11 +85,13 @@ class Ack(_Frame, frozen=True, tag="ack"):
 
 class Have(_Frame, frozen=True, tag="have"):
     ids: Ids
+    n: Count = 0
 
 
 class Had(_Frame, frozen=True, tag="had"):
     has: Ids = ()
     lacks: Ids = ()
+    n: Count = 0
 
 
 class Hold(_Frame, frozen=True, tag="hold"):
