@@ -90,7 +90,10 @@ class MessageParams(Struct, frozen=True, kw_only=True):
 
 
 class HistoryParams(Struct, frozen=True, kw_only=True):
-    """The newest ``limit`` messages, oldest first; strictly before or after a message id if given (with ``after``: the oldest ``limit`` after it)."""
+    """The newest ``limit`` messages, oldest first; strictly before or after a message id if one is given.
+
+    With ``after`` they are the oldest ``limit`` after it.
+    """
 
     peer: str
     limit: int = 50

@@ -14,6 +14,8 @@ import statistics
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
+from p2pchat import __version__
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -30,9 +32,7 @@ class Figure:
 
 def figure(name: str, samples: list[float], unit: str) -> Figure:
     """Make a figure of one value per run."""
-    return Figure(
-        name, statistics.median(samples), unit, len(samples), min(samples), max(samples), versions_here()
-    )
+    return Figure(name, statistics.median(samples), unit, len(samples), min(samples), max(samples), versions_here())
 
 
 def percentile(samples: list[float], share: float) -> float:
@@ -44,7 +44,7 @@ def percentile(samples: list[float], share: float) -> float:
 def versions_here() -> dict[str, str]:
     """What the figures depend on."""
     return {
-        "p2pchat": version("p2pchat"),
+        "p2pchat": __version__,
         "python": platform.python_version(),
         "websockets": version("websockets"),
         "sqlite": sqlite3.sqlite_version,

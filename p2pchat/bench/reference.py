@@ -122,7 +122,9 @@ async def reference_link(folder: Path) -> AsyncIterator[Link]:
         port = int(await asyncio.wait_for(process.stdout.readline(), 10))
         writer = GroupCommit(folder / "sender.db", asyncio.get_running_loop())
         url = f"wss://127.0.0.1:{port}/"
-        async with connect(url, ssl=tls.client_context(), compression=None, ping_interval=None, proxy=None) as connection:
+        async with connect(
+            url, ssl=tls.client_context(), compression=None, ping_interval=None, proxy=None
+        ) as connection:
             link = Link(connection, writer)
             reader = asyncio.create_task(link.read())
             try:

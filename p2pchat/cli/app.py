@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "logs": ("logs:logs", "Show the heartbeat, latency or engine log."),
     "stats": ("stats:stats", "Metrics now."),
     "config": ("settings:config", "Settings, and where each came from."),
+    "bench": ("bench:bench", "Measure it on this machine, beside the bare limits."),
 }
 """Name → (module and attribute, help), in the order of the help."""
 
