@@ -54,7 +54,7 @@ class MemoryStore:
         if not recorded or not self._pruner.due(len(recorded), recorded[-1].at_ms):
             return
         events, newest = self._tables.events, recorded[-1]
-        oldest = [(stored.event_id, stored.notice.at_ms) for stored in events[: self._pruner.retention.chunk]]
+        oldest = [(stored.event_id, stored.notice.at_ms) for stored in events[: self._pruner.reach()]]
         keep_from = self._pruner.keep_from(oldest, newest.event_id, newest.at_ms)
         del events[: self._after(keep_from - 1)]
 

@@ -6,7 +6,8 @@ alone. A full disk, missing permissions, a database of a newer version or of ano
 touched.
 
 After a crash (the write-ahead log is still there) or when the header looks wrong, ``PRAGMA quick_check`` reads the
-whole file before it is trusted.
+whole file before it is trusted. A crash of the program cannot damage it, so a file that is too large to be read in
+half a second is checked only for a wrong header or on demand: nobody waits for seconds after every power cut.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from p2pchat.store.failures import DatabaseFailure, FailureKind, mapped
 PAGE_SIZE: Final = 1024
 """Measured: a commit writes at least the last page of every table and index that grows, mostly for a few rows, and
 SQLite spreads the entries of a growing index over three pages at a time. In bursts of 50 messages a commit this size
-costs 20 % fewer bytes than 2048 and 40 % fewer than 4096, at the same speed."""
+costs 18 % fewer bytes than 2048 and 37 % fewer than 4096, at the same speed."""
+
+CHECKED_BYTES: Final = 64 * 1024 * 1024
+"""Largest file that is read through after a crash."""
 
 BUSY_TIMEOUT_S: Final = 5.0
 _CACHE_KIB: Final = 8192
@@ -112,17 +116,16 @@ def _failure(path: Path, error: OSError) -> DatabaseFailure:
 
 def _needs_check(path: Path) -> bool:
     log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size > 0:
-        return True
+    crashed = log.exists() and log.stat().st_size > 0
     size_bytes = path.stat().st_size
-    if size_bytes == 0:
-        return False
+    if size_bytes == 0 or (crashed and size_bytes <= CHECKED_BYTES):
+        return crashed
     with path.open("rb") as file:
         header = file.read(100)
     page_size = int.from_bytes(header[16:18], "big")
     pages = int.from_bytes(header[28:32], "big")
     whole = pages * (65536 if page_size == 1 else page_size) <= size_bytes
-    return len(header) < 100 or header[:16] != _MAGIC or not whole
+    return len(header) < 100 or header[:16] != _MAGIC or not (whole or crashed)
 
 
 def _connect(path: Path, *, check: bool) -> tuple[sqlite3.Connection, int]:

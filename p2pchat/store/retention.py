@@ -21,7 +21,7 @@ class Retention:
     Attributes:
         age_ms, rows: older events and more rows than this may go.
         every: look after so many new events, or after ``interval_ms``.
-        chunk: remove at most so many at once.
+        chunk: remove at most so many at once, unless more came at once.
     """
 
     age_ms: int = 7 * _DAY_MS
@@ -37,6 +37,7 @@ class Pruner:
     def __init__(self, retention: Retention) -> None:
         self.retention = retention
         self._new = retention.every
+        self._came = 0
         self._looked_at_ms: int | None = None
 
     def due(self, new: int, newest_at_ms: int) -> bool:
@@ -45,14 +46,18 @@ class Pruner:
         late = self._looked_at_ms is None or newest_at_ms - self._looked_at_ms >= self.retention.interval_ms
         if self._new < self.retention.every and not late:
             return False
-        self._new, self._looked_at_ms = 0, newest_at_ms
+        self._came, self._new, self._looked_at_ms = self._new, 0, newest_at_ms
         return True
+
+    def reach(self) -> int:
+        """Return how many of the oldest events to look at: enough to keep up with what came since the last look."""
+        return max(self.retention.chunk, 2 * self._came)
 
     def keep_from(self, oldest: Iterable[tuple[int, int]], last_id: int, newest_at_ms: int) -> int:
         """Return the first event id to keep.
 
         Args:
-            oldest: id and time of the oldest events, at most ``chunk``, in order.
+            oldest: id and time of the oldest events, at most ``reach`` of them, in order.
             last_id: the newest event's id.
         """
         keep_from = last_id - self.retention.rows + 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,13 @@ def _open(path: Path, *, check: bool) -> tuple[sqlite3.Connection, SqliteReader,
     except DatabaseFailure:
         connection.close()
         raise
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    # SQLite has often done it by itself; and if it cannot, what went wrong before is what matters.
+    with suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 class SqliteStore:
@@ -92,8 +100,7 @@ class SqliteStore:
                 self._prune(result.recorded)
                 connection.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                _roll_back(connection)
                 raise
         if connection.total_changes != changes:
             self._count_commit()
@@ -108,7 +115,7 @@ class SqliteStore:
             return
         newest = recorded[-1]
         oldest = self._connection.execute(
-            "SELECT event_id, at_ms FROM events ORDER BY event_id LIMIT ?", (self._pruner.retention.chunk,)
+            "SELECT event_id, at_ms FROM events ORDER BY event_id LIMIT ?", (self._pruner.reach(),)
         )
         keep_from = self._pruner.keep_from(oldest.fetchall(), newest.event_id, newest.at_ms)
         self._connection.execute("DELETE FROM events WHERE event_id < ?", (keep_from,))
@@ -142,8 +149,7 @@ class SqliteStore:
                 self._connection.execute("INSERT OR REPLACE INTO probe VALUES (1, randomblob(?))", (_PROBE_BYTES,))
                 self._connection.execute("DELETE FROM probe")
             finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                _roll_back(self._connection)
         self._count_commit()
         self._count_commit()
 

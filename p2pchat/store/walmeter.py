@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -42,10 +43,13 @@ class WalMeter:
         self.bytes_written = self.fsyncs = 0
 
     def read(self) -> None:
-        """Count what was appended since the last call."""
-        file = self._opened()
-        if file is None:
-            return
+        """Count what was appended since the last call. A log that cannot be read is counted later, or not at all."""
+        with suppress(OSError):
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._count(self._file)
+
+    def _count(self, file: int) -> None:
         header = os.pread(file, _FILE_HEADER.size, 0)
         if len(header) < _FILE_HEADER.size:
             return
@@ -85,11 +89,3 @@ class WalMeter:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-    def _opened(self) -> int | None:
-        if self._file is None:
-            try:
-                self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                return None
-        return self._file
