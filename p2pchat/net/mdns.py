@@ -164,7 +164,11 @@ class Mdns(RecordUpdateListener):
 
     def _read(self, name: str) -> None:
         """Report an instance from the cache, or ask for what is missing."""
-        info = AsyncServiceInfo(SERVICE_TYPE, name)
+        try:
+            info = AsyncServiceInfo(SERVICE_TYPE, name)
+        except Error:
+            # A name that zeroconf itself refuses (control characters) cannot be one of ours.
+            return
         if info.load_from_cache(self._zeroconf.zeroconf):
             self._report(info)
         elif name not in self._questions and len(self._questions) < _MAX_QUESTIONS:

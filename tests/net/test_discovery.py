@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from zeroconf import ServiceStateChange
 
 from p2pchat.core.inputs import NetworkChanged, PeerAnnounced, PeerWithdrawn
 from p2pchat.errors import DiscoveryError
@@ -214,6 +215,21 @@ async def test_mdns_maps_what_the_system_says(monkeypatch: pytest.MonkeyPatch) -
     ours = service(BOB.device_id, "bob", 1)
     with pytest.raises(DiscoveryError, match="mDNS is not possible: address already in use"):
         await mdns.open_mdns(ours, Place(("127.0.0.1",), ()), lambda _: None, lambda _: None)
+
+
+@needs_multicast
+async def test_mdns_ignores_a_name_that_zeroconf_refuses() -> None:
+    """An instance name with control characters, heard from a stranger, raises nothing and asks nothing."""
+    ours = service(BOB.device_id, "bob", 1)
+    seen: list[Instance] = []
+    mine = await mdns.open_mdns(ours, Place(("127.0.0.1",), ()), seen.append, lambda _: None)
+    try:
+        zc = mine._zeroconf.zeroconf
+        mine._state_changed(zc, SERVICE_TYPE, f"\x1b[31mmallory.{SERVICE_TYPE}", ServiceStateChange.Added)
+        assert not seen
+        assert not mine._questions
+    finally:
+        await mine.close()
 
 
 # --- what is told of what is heard ------------------------------------------------------------------------
