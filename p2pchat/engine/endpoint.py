@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import secrets
 import socket
 import stat
 import tempfile
@@ -111,15 +110,13 @@ async def serve(path: Path, bound: socket.socket | None, protocol: Callable[[], 
     return Endpoint(path, server)
 
 
-def write_token(endpoint: Endpoint) -> str:
-    """Write where a TCP endpoint is and what a client has to show; return the latter. Blocks for a moment.
+def write_token(endpoint: Endpoint, token: str) -> None:
+    """Write where a TCP endpoint is and what a client has to show. Blocks for a moment.
 
     Raises:
         OSError: the file cannot be written.
     """
     host, port = endpoint.server.sockets[0].getsockname()[:2]
-    token = secrets.token_hex(32)
     fd = os.open(endpoint.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "w", encoding="ascii") as file:
         file.write(f"{host} {port} {token}\n")
-    return token

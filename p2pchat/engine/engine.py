@@ -15,10 +15,11 @@ import contextlib
 import logging
 import os
 import random
+import secrets
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -156,7 +157,7 @@ class Engine:
         return Node(
             device_id=self._identity.device_id,
             keys=_Keys(self._identity),
-            policy=self._config.policy(),
+            policy=replace(self._config.policy(), listen_port=self._transport.port),
             snapshot=snapshot,
             rng=random.SystemRandom(),
             now=now,
@@ -213,7 +214,7 @@ class Engine:
         self._note_quarantine()
         self._recovery = Recovery(self._runtime, self._storage, self._told, probe_s=self._timing.probe_s)
         self._runtime.attach(self._transport)
-        self._storage.start(self._runtime.post_commit, self._commit_failed)
+        self._storage.start(self._runtime.mailbox.commit, self._commit_failed)
         if self._config.discovery:
             fixed = None if not host or is_wildcard(host) else (host,)
             self._discovery = Discovery(
@@ -227,11 +228,12 @@ class Engine:
         assert self._snapshot is not None
         snapshot, self._snapshot = self._snapshot, None
         self._runtime.start(snapshot)
-        self._server = ApiServer(self.services)
+        token = None if self._bound is not None else secrets.token_hex(32)
+        self._server = ApiServer(self.services, token=token)
         self._endpoint = await endpoint.serve(self._socket_path, self._bound, self._server.make_connection)
-        if self._bound is None:
+        if token is not None:
             listening = self._endpoint
-            self._server.token = await in_thread("p2pchat-token", lambda: endpoint.write_token(listening))
+            await in_thread("p2pchat-token", lambda: endpoint.write_token(listening, token))
         self._journal.note("engine:ready", device_id=about.device_id, port=self._transport.port, pid=os.getpid())
 
     def _background(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -317,7 +319,7 @@ class Engine:
         """See :class:`p2pchat.engine.runtime.Observer`."""
         self._counters.outcomes(outcomes)
 
-    def recorded(self, events: Sequence[Recorded]) -> None:
+    def recorded(self, events: Collection[Recorded]) -> None:
         """See :class:`p2pchat.engine.runtime.Observer`."""
         if any(event.message_id is None for event in events):
             self.services.peers_changed()
@@ -341,7 +343,7 @@ class Engine:
         """A commit failed; in the writer's thread."""
         if self._recovery is not None:
             self._recovery.failed(error)
-        self._runtime.post_failure(error)
+        self._runtime.mailbox.failure(error)
 
     def _told(self, name: str, detail: str) -> None:
         self._note_quarantine()

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol
 
 from p2pchat.core.effects import Notify
@@ -71,7 +71,7 @@ class Hub:
         self._remembers_after = last_id
         self._subscribers: list[Subscriber] = []
 
-    def publish(self, events: Sequence[Recorded]) -> None:
+    def publish(self, events: Collection[Recorded]) -> None:
         """Take the events of a commit, in the order of their ids."""
         for event in events:
             self._recent.append(event)
@@ -95,7 +95,7 @@ class Hub:
             for subscriber in live:
                 subscriber.client.send(line)
 
-    def encode(self, events: Sequence[Recorded]) -> list[tuple[int, bytes]]:
+    def encode(self, events: Collection[Recorded]) -> list[tuple[int, bytes]]:
         """Make the lines of stored events, each with its id."""
         names: dict[DeviceId, str] = {}
         lines = []

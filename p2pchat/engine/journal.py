@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from p2pchat.config import LogLevel
@@ -61,7 +61,7 @@ class Journal:
         self._waiting: deque[Recorded] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def recorded(self, events: Sequence[Recorded]) -> None:
+    def recorded(self, events: Collection[Recorded]) -> None:
         """Take the events of a commit."""
         for event in events:
             if event.name in _TIMED and len(self._waiting) < _MAX_WAITING:

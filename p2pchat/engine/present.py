@@ -6,6 +6,7 @@ Message ids become 32 hexadecimal digits, enums their words. Texts stay as they 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from p2pchat.api import types as t
@@ -160,7 +161,7 @@ def recorded(event: Recorded, peer_name: str) -> dict[str, Any]:
     return flat
 
 
-def notice(event: Notify, name_of: Any) -> dict[str, Any]:
+def notice(event: Notify, name_of: Callable[[DeviceId], str]) -> dict[str, Any]:
     """Something that is not stored as one flat object."""
     flat: dict[str, Any] = {"event_id": None, "at_ms": event.at_ms, "event": event.name}
     if event.peer is not None:

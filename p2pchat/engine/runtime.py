@@ -5,10 +5,9 @@ callback returns. Inputs that come up meanwhile (a link that breaks while we wri
 has lasted long enough the rest waits for the next one, and links that bring more are not read for a while; so the
 loop is never blocked, and the inbox stays short.
 
-Commits are reported from the writer's thread and taken on the loop, all that have gathered with one wake-up.
-
-The timer naps at most ``MAX_NAP_S``. When it fires late, or the machine's clock ran on further than the loop's, the
-machine (or this process) was asleep: what we knew about reachability is stale, and the node is told.
+Commits come from the writer's thread through a :class:`~p2pchat.engine.mailbox.Mailbox`: first the node is told, so
+that what it promised leaves, then everybody else. The :class:`~p2pchat.engine.alarm.Alarm` is the node's timer; when
+the machine was asleep, what we knew about reachability is stale, and the node is told.
 
 **A crash** is a commit that failed or a fault of ours in the node. The node and everything it promised is dropped,
 links are closed, whoever waits for an answer is told that nothing is known. :mod:`p2pchat.engine.recovery` then
@@ -20,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol, assert_never
 
 from p2pchat.api.types import ErrorCode
@@ -41,6 +40,8 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.node import Node
 from p2pchat.core.ops import Op, Outcome, Snapshot
+from p2pchat.engine.alarm import Alarm
+from p2pchat.engine.mailbox import Commits, Mailbox
 from p2pchat.errors import ApiError
 from p2pchat.model import LinkId
 from p2pchat.net import clock
@@ -48,8 +49,6 @@ from p2pchat.store.notices import Recorded
 
 _log = logging.getLogger(__name__)
 
-MAX_NAP_S: Final = 5.0
-ASLEEP_S: Final = 3.0
 MAX_INBOX: Final = 1_000
 MAX_HELD_OPS: Final = 10_000
 _TURN_S: Final = 0.008
@@ -79,7 +78,7 @@ class Observer(Protocol):
     def applied(self, outcomes: Sequence[Outcome]) -> None:
         """A commit found these outcomes."""
 
-    def recorded(self, events: Sequence[Recorded]) -> None:
+    def recorded(self, events: Collection[Recorded]) -> None:
         """These events are stored now."""
 
     def noticed(self, notice: Notify) -> None:
@@ -94,7 +93,7 @@ Done = Callable[[Result], None]
 
 
 class Runtime:
-    """Runs one node. Everything but :meth:`post_commit` and :meth:`post_failure` belongs to the loop's thread.
+    """Runs one node. Everything but posting to the mailbox belongs to the loop's thread.
 
     Args:
         build: makes a node from what is stored.
@@ -103,7 +102,7 @@ class Runtime:
 
     Attributes:
         storage_detail: why the disk refuses writes; empty when it does not.
-        links_up: how many links are authenticated.
+        mailbox: takes the writer's reports.
     """
 
     def __init__(
@@ -129,16 +128,14 @@ class Runtime:
         self._strangers: set[LinkId] = set()
         self._asked: dict[int, Done] = {}
         self._ticket = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed_at = (0.0, 0.0)
-        self._posted: deque[tuple[int, Sequence[Outcome], Sequence[Recorded]] | Exception] = deque()
-        self._woken = False
+        self._alarm: Alarm | None = None
         self._upto = 0
         self._events: deque[Recorded] = deque()
         self._publishing: asyncio.Handle | None = None
         self._held: list[Persist] = []
         self._stopping = False
         self.storage_detail = ""
+        self.mailbox = Mailbox(self._reported)
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -146,6 +143,8 @@ class Runtime:
         """Name the transport; on the loop, before :meth:`start`."""
         self._links = links
         self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._loop, lambda: self._now().mono_s, self._alarm_fired)
+        self.mailbox.open(self._loop)
 
     def start(self, snapshot: Snapshot, *, storage_failure: str = "") -> None:
         """Make the node and let it begin; again after a crash.
@@ -153,7 +152,7 @@ class Runtime:
         Args:
             storage_failure: why the disk refuses writes at the moment, if it does.
         """
-        self._take_posted()  # the last commits of the node before
+        self.mailbox.empty()  # the last commits of the node before
         now = self._now()
         self._upto = 0
         self.storage_detail = storage_failure
@@ -170,17 +169,21 @@ class Runtime:
     def shut_down(self) -> None:
         """Say goodbye on every link and take no more commands. Inputs are still taken."""
         self._stopping = True
-        self.feed(ShutDown())
+        if self._loop is not None:
+            self.feed(ShutDown())
 
     def stop(self) -> None:
         """End: nothing is taken or fired any more, whoever waits for an answer is told."""
         self._stopping = True
         self._node = None
-        for handle in (self._timer, self._deferred, self._publishing):
-            if handle is not None:
-                handle.cancel()
-        self._take_posted()
-        self._publish_all()
+        self.mailbox.empty()
+        for timer in (self._deferred, self._publishing):
+            if timer is not None:
+                timer.cancel()
+        if self._alarm is not None:
+            self._alarm.stop()
+        if self._events:
+            self._observer.recorded(self._events)
         self._inbox.clear()
         self._answer_all(Refused(ErrorCode.SHUTTING_DOWN, "the engine is ending; ask again with the same id"))
 
@@ -254,7 +257,8 @@ class Runtime:
             for link in self._unread:
                 self._links.resume_reading(link)
             self._unread.clear()
-        self._arm()
+        if self._node is not None and self._alarm is not None:
+            self._alarm.arm(self._node.next_deadline())
 
     def _step(self, event: Input) -> None:
         node = self._node
@@ -332,92 +336,42 @@ class Runtime:
 
     # --- commits ------------------------------------------------------------------------------------------------
 
-    def post_commit(self, upto: int, outcomes: Sequence[Outcome], recorded: Sequence[Recorded]) -> None:
-        """Report a commit; from the writer's thread."""
-        self._post((upto, outcomes, recorded))
-
-    def post_failure(self, error: Exception) -> None:
-        """Report that a commit failed; from the writer's thread."""
-        self._post(error)
-
-    def _post(self, item: tuple[int, Sequence[Outcome], Sequence[Recorded]] | Exception) -> None:
-        self._posted.append(item)
-        if not self._woken and self._loop is not None:
-            self._woken = True
-            self._loop.call_soon_threadsafe(self._take_posted)
-
-    def _take_posted(self) -> None:
-        self._woken = False
-        upto = 0
-        outcomes: list[Outcome] = []
-        while self._posted:
-            item = self._posted.popleft()
-            if isinstance(item, Exception):
-                self._give(upto, outcomes)
-                upto, outcomes = 0, []
-                self._crash(str(item), storage=True)
-            else:
-                upto = item[0]
-                outcomes.extend(item[1])
-                self._events.extend(item[2])
-        self._give(upto, outcomes)
-        if self._events and self._publishing is None:
+    def _reported(self, report: Commits | Exception) -> None:
+        """Take what the writer reports."""
+        if isinstance(report, Exception):
+            self._crash(str(report), storage=True)
+            return
+        self._observer.applied(report.outcomes)
+        self._tell_commit(report.upto, report.outcomes)
+        self._events.extend(report.recorded)
+        if self._publishing is None:
             self._publish()
 
-    def _give(self, upto: int, outcomes: list[Outcome]) -> None:
-        """Tell the node. A long commit is told in parts; what was promised leaves with the last one."""
-        if not upto:
-            return
-        self._observer.applied(outcomes)
-        while len(outcomes) > _OUTCOMES_A_STEP:
-            self.feed(Committed(self._upto, tuple(outcomes[:_OUTCOMES_A_STEP])))
-            del outcomes[:_OUTCOMES_A_STEP]
+    def _tell_commit(self, upto: int, outcomes: list[Outcome]) -> None:
+        """Tell the node; a long commit in parts. What was promised leaves with the last one."""
+        first, last = 0, len(outcomes) - _OUTCOMES_A_STEP
+        while first < last:
+            self.feed(Committed(self._upto, tuple(outcomes[first : first + _OUTCOMES_A_STEP])))
+            first += _OUTCOMES_A_STEP
         self._upto = upto
-        self.feed(Committed(upto, tuple(outcomes)))
+        self.feed(Committed(upto, tuple(outcomes[first:])))
 
     def _publish(self) -> None:
         """Tell what was recorded, a portion a turn."""
         self._publishing = None
         portion = [self._events.popleft() for _ in range(min(_EVENTS_A_TURN, len(self._events)))]
-        self._observer.recorded(portion)
+        if portion:
+            self._observer.recorded(portion)
         if self._events and self._loop is not None:
             self._publishing = self._loop.call_soon(self._publish)
 
-    def _publish_all(self) -> None:
-        while self._events:
-            self._publish()
-            if self._publishing is not None:
-                self._publishing.cancel()
-
     # --- the timer ----------------------------------------------------------------------------------------------
 
-    def _arm(self) -> None:
-        """Make sure that the timer fires by the node's deadline; sooner does no harm."""
-        if self._node is None or self._loop is None:
-            return
-        deadline_s = self._node.next_deadline()
-        mono_s, loop_s = self._now().mono_s, self._loop.time()
-        nap_s = MAX_NAP_S if deadline_s is None else min(MAX_NAP_S, max(0.0, deadline_s - mono_s))
-        due_s = loop_s + nap_s
-        if self._timer is not None:
-            if self._timer.when() <= due_s:
-                return
-            self._timer.cancel()
-        self._armed_at = (mono_s, loop_s)
-        self._timer = self._loop.call_at(due_s, self._timer_fired)
-
-    def _timer_fired(self) -> None:
-        assert self._timer is not None
-        assert self._loop is not None
-        mono_s, loop_s = self._now().mono_s, self._loop.time()
-        late_s = loop_s - self._timer.when()
-        slept_s = (mono_s - self._armed_at[0]) - (loop_s - self._armed_at[1])
-        self._timer = None
-        if late_s > ASLEEP_S or slept_s > ASLEEP_S:
-            _log.info("woke up", extra={"late_s": round(max(late_s, slept_s), 1)})
+    def _alarm_fired(self, asleep_s: float) -> None:
+        if asleep_s:
+            _log.info("woke up", extra={"asleep_s": round(asleep_s, 1)})
             self.feed(NetworkChanged("woke up"))
         self.feed(TimerFired())
-        self._arm()
 
     # --- crashes ------------------------------------------------------------------------------------------------
 

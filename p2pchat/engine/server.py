@@ -40,7 +40,7 @@ class ApiServer:
         self._max_clients = max_clients
         self._stall_s = stall_s
         self._connections: set[Connection] = set()
-        self.token = token
+        self._token = token
 
     def __len__(self) -> int:
         """How many clients are connected."""
@@ -48,7 +48,7 @@ class ApiServer:
 
     def make_connection(self) -> Connection:
         """Make the protocol of a new client."""
-        return Connection(self, trusted=self.token is None, stall_s=self._stall_s)
+        return Connection(self, trusted=self._token is None, stall_s=self._stall_s)
 
     def end_all(self) -> None:
         """Hang up on everybody once what was written is sent."""
@@ -106,7 +106,7 @@ class ApiServer:
             shown = msgspec.json.decode(line, type=_Auth)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             shown = None
-        if shown is None or not hmac.compare_digest(shown.params.token.encode(), (self.token or "").encode()):
+        if shown is None or not hmac.compare_digest(shown.params.token.encode(), (self._token or "").encode()):
             error = ApiError(ErrorCode.BAD_REQUEST, "the first request must be auth with the token of the token file")
             connection.end(rpc.encode_error(None if shown is None else shown.id, error))
             return

@@ -84,12 +84,13 @@ class Services:
             ApiError: nobody, or more than one.
         """
         now = self.runtime.now()
-        if len(text) == ID_CHARS and self.runtime.node.peer(DeviceId(text), now) is not None:
-            return DeviceId(text)
         known = self._resolved.get(text)
         if known is not None and now.mono_s < known[1]:
             return known[0]
-        found = resolve(text, self.runtime.node.peers(now)).peer
+        if len(text) == ID_CHARS and self.runtime.node.peer(DeviceId(text), now) is not None:
+            found = DeviceId(text)
+        else:
+            found = resolve(text, self.runtime.node.peers(now)).peer
         if len(self._resolved) > 100:
             self._resolved.clear()
         self._resolved[text] = (found, now.mono_s + RESOLVED_FOR_S)

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from p2pchat.api.types import Percentiles, Stats
@@ -43,7 +43,7 @@ class Counters:
             if type(outcome) is IncomingApplied and not outcome.applied:
                 self.duplicates_dropped += 1
 
-    def recorded(self, events: Sequence[Recorded]) -> None:
+    def recorded(self, events: Collection[Recorded]) -> None:
         """Take the events of a commit."""
         now_s = time.perf_counter()
         for event in events:
@@ -141,8 +141,11 @@ def rss_bytes() -> int:
         with open("/proc/self/statm", "rb", buffering=0) as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
     except OSError:
-        import resource
         import sys
+
+        if sys.platform == "win32":
+            return 0
+        import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024

@@ -8,7 +8,7 @@ of that moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Final
 
 from p2pchat.model import RANK, MessageId, State
@@ -100,7 +100,7 @@ class Waits:
             del self._waits[wait.message_id]
         return True
 
-    def publish(self, events: Sequence[Recorded]) -> None:
+    def publish(self, events: Collection[Recorded]) -> None:
         """Take the events of a commit."""
         if not self._waits:
             return

@@ -1,0 +1,1 @@
+"""The engine: its parts alone, then whole engines over loopback."""
