@@ -299,6 +299,17 @@ class NoteStream:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class AdoptIdentity:
+    """This store belongs to this device. No notice.
+
+    If it belonged to another (a new identity was made), what peers acknowledged to that one says nothing about this
+    one: ``acked`` and ``settled_seq`` of all of them become 0. The shell persists it once, before it loads.
+    """
+
+    device: DeviceId
+
+
 Op = (
     InsertOutgoing
     | MarkTransmitted
@@ -323,6 +334,7 @@ Op = (
     | NotePresence
     | ForgetPeer
     | NoteStream
+    | AdoptIdentity
 )
 
 
@@ -395,7 +407,7 @@ Outcome = OutgoingStored | IncomingApplied | ReadByUs | AppliedKnown | StreamFou
 
 @dataclass(frozen=True, slots=True)
 class PeerRecord:
-    """A stored peer with its counters.
+    """A stored peer with its counters; of a forgotten one (trust ``seen``) only the counters.
 
     Attributes:
         name: what the peer calls itself; ``alias`` what our user calls it (empty: nothing).

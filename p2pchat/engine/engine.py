@@ -133,7 +133,7 @@ class Engine:
             OSError: the socket cannot be made.
         """
         self._identity = load_or_create(self._paths.identity)
-        self._snapshot: Snapshot | None = self._storage.open()
+        self._snapshot: Snapshot | None = self._storage.open(self._identity.device_id)
         try:
             self._prepare_rest(socket_path)
         except BaseException:

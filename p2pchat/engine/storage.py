@@ -13,8 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from p2pchat.core.ops import Op, Snapshot
+from p2pchat.core.ops import AdoptIdentity, Op, Snapshot
 from p2pchat.errors import StoreError
+from p2pchat.model import DeviceId
 from p2pchat.store.interface import Reader, Store
 from p2pchat.store.sqlite import SqliteStore
 from p2pchat.store.writer import OnCommit, OnFailure, Writer, WriterMetrics
@@ -41,6 +42,7 @@ class Storage:
         self._open_store = open_store
         self._flush = (flush_interval_s, flush_threshold)
         self._store: Store | None = None
+        self._device: DeviceId | None = None
         self._writer: Writer | None = None
         self._callbacks: tuple[OnCommit, OnFailure] | None = None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="p2pchat-reader")
@@ -55,13 +57,17 @@ class Storage:
 
     # --- life ---------------------------------------------------------------------------------------------------
 
-    def open(self, *, check: bool = False) -> Snapshot:
-        """Open the store and load what a node starts from. Blocks.
+    def open(self, device: DeviceId, *, check: bool = False) -> Snapshot:
+        """Open the store of this device and load what a node starts from. Blocks.
 
         Raises:
             StoreError: it cannot be opened or read.
         """
+        self._device = device
         self._store = self._open_store(check)
+        # On a full disk the engine starts all the same, and holds; whose store it is was noted at its first start.
+        with contextlib.suppress(StoreError):
+            self._store.commit((AdoptIdentity(device),))
         opened = getattr(self._store, "opened", None)
         if opened is not None and opened.quarantined is not None:
             self.quarantined.append(opened.quarantined)
@@ -140,7 +146,8 @@ class Storage:
         if reopen:
             with contextlib.suppress(StoreError):
                 self.store.close()
-            snapshot = self.open(check=True)
+            assert self._device is not None
+            snapshot = self.open(self._device, check=True)
         else:
             snapshot = self.store.load()
         if restart:

@@ -65,7 +65,8 @@ def _apply_rarer(
     | ops.RememberAddress
     | ops.NotePresence
     | ops.ForgetPeer
-    | ops.NoteStream,
+    | ops.NoteStream
+    | ops.AdoptIdentity,
 ) -> None:
     match op:
         case ops.MoveToDeadLetters():
@@ -94,5 +95,7 @@ def _apply_rarer(
             apply_peers.forget(tx, op)
         case ops.NoteStream():
             apply_peers.note_stream(tx, op)
+        case ops.AdoptIdentity():
+            apply_peers.adopt_identity(tx, op)
         case _:
             assert_never(op)

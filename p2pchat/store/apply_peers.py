@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2pchat.core.ops import ForgetPeer, NotePresence, NoteStream, RememberAddress, UpsertPeer
+from p2pchat.core.ops import AdoptIdentity, ForgetPeer, NotePresence, NoteStream, RememberAddress, UpsertPeer
 from p2pchat.store import notices
 from p2pchat.store.notices import Kind, Notice
-from p2pchat.store.transaction import Transaction
+from p2pchat.store.transaction import OURSELVES, Transaction
 
 MAX_ADDRESSES: Final = 8
 """Addresses that are kept of a peer."""
@@ -93,3 +93,14 @@ def forget(tx: Transaction, op: ForgetPeer) -> None:
 def note_stream(tx: Transaction, op: NoteStream) -> None:
     """Record what people should see of a stream."""
     tx.note(notices.stream(op))
+
+
+def adopt_identity(tx: Transaction, op: AdoptIdentity) -> None:
+    """Note whose store this is; forget what was acknowledged to another device."""
+    (owner,) = tx.execute("SELECT device_id FROM devices WHERE key = ?", (OURSELVES,)).fetchone()
+    if owner == op.device:
+        return
+    tx.execute("UPDATE devices SET device_id = ? WHERE key = ?", (op.device, OURSELVES))
+    if owner:
+        tx.drop_all()
+        tx.execute("UPDATE devices SET acked = 0, settled_seq = 0", ())

@@ -16,10 +16,12 @@ Run = Callable[[str, tuple[object, ...]], sqlite3.Cursor]
 """``connection.execute``, or something like it."""
 
 _PEERS: Final = """
-SELECT p.device, d.device_id, p.name, p.alias, p.trust, d.next_seq, d.applied, d.last_seq, d.acked,
-       d.settled_seq, d.last_incoming, p.last_seen_ms, p.last_linked_ms, p.stranger_messages, p.stranger_bytes
-FROM peers AS p JOIN devices AS d ON d.key = p.device
-ORDER BY p.device
+SELECT d.key, d.device_id, coalesce(p.name, ''), coalesce(p.alias, ''), coalesce(p.trust, 'seen'),
+       d.next_seq, d.applied, d.last_seq, d.acked,
+       d.settled_seq, d.last_incoming, p.last_seen_ms, p.last_linked_ms,
+       coalesce(p.stranger_messages, 0), coalesce(p.stranger_bytes, 0)
+FROM devices AS d LEFT JOIN peers AS p ON p.device = d.key
+WHERE d.key != 0 ORDER BY d.key
 """
 _WAITING: Final = """
 SELECT d.device_id, m.id, m.seq, c.body, c.hlc, c.seen, m.sent_at_ms, coalesce(m.retried_at_ms, m.sent_at_ms), m.state,

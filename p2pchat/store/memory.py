@@ -84,7 +84,9 @@ class MemoryStore:
         for message in sorted(messages, key=lambda m: (m.place, m.key)):
             untold.setdefault(message.peer, []).append(message.id)
         return Snapshot(
-            peers=tuple(tables.peer_record(peer) for peer in sorted(tables.peers, key=lambda p: tables.devices[p].key)),
+            peers=tuple(
+                tables.peer_record(peer) for peer in sorted(tables.devices, key=lambda p: tables.devices[p].key)
+            ),
             waiting=tuple(self.outbox()),
             letters=tuple(self.letters()),
             untold_reads={peer: tuple(untold[peer]) for peer in sorted(untold, key=self._conversation)},

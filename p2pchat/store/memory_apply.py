@@ -372,6 +372,13 @@ class MemoryTransaction:
     def note_stream(self, op: ops.NoteStream) -> None:
         self._note(notices.stream(op))
 
+    def adopt_identity(self, op: ops.AdoptIdentity) -> None:
+        tables = self.tables
+        if tables.owner not in (None, op.device):
+            for peer in tables.devices:
+                self._change_device(peer, acked=0, settled_seq=0)
+        tables.owner = op.device
+
 
 _HANDLERS: Final[dict[type[Op], Callable[[MemoryTransaction, Any], None]]] = {
     ops.InsertOutgoing: MemoryTransaction.insert_outgoing,
@@ -397,4 +404,5 @@ _HANDLERS: Final[dict[type[Op], Callable[[MemoryTransaction, Any], None]]] = {
     ops.NotePresence: MemoryTransaction.note_presence,
     ops.ForgetPeer: MemoryTransaction.forget_peer,
     ops.NoteStream: MemoryTransaction.note_stream,
+    ops.AdoptIdentity: MemoryTransaction.adopt_identity,
 }

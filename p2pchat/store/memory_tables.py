@@ -43,6 +43,10 @@ class Peer(msgspec.Struct, frozen=True):
     stranger_bytes: int = 0
 
 
+FORGOTTEN = Peer(0, "", "", Trust.SEEN)
+"""What is known of a device whose peer row is gone."""
+
+
 class Message(msgspec.Struct, frozen=True):
     """A message with its text; the names are those of the columns on disk."""
 
@@ -167,6 +171,7 @@ class Tables:
         self.letters: dict[int, Letter] = {}
         self.events: list[StoredNotice] = []
         self.last_event = 0
+        self.owner: DeviceId | None = None
         self.last_message = 0
 
     def copy(self) -> Tables:
@@ -183,6 +188,7 @@ class Tables:
         other.letters = self.letters.copy()
         other.events = self.events.copy()
         other.last_event = self.last_event
+        other.owner = self.owner
         other.last_message = self.last_message
         return other
 
@@ -214,7 +220,7 @@ class Tables:
 
     def peer_record(self, peer: DeviceId) -> PeerRecord:
         """Return a peer as the core loads it."""
-        device, row = self.devices[peer], self.peers[peer]
+        device, row = self.devices[peer], self.peers.get(peer, FORGOTTEN)
         return PeerRecord(
             peer=peer,
             name=row.name,

@@ -194,6 +194,11 @@ class Transaction:
         if stream.conversation is not None:
             del self._by_conversation[stream.conversation]
 
+    def drop_all(self) -> None:
+        """As :meth:`drop`, for every stream."""
+        for stream in list(self._streams.values()):
+            self.drop(stream)
+
     def _remember(self, stream: Stream) -> None:
         self._streams[stream.peer] = stream
         if stream.conversation is not None:

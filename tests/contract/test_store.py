@@ -472,7 +472,8 @@ def test_forgetting_removes_everything_but_the_ids_and_counters(store: Store) ->
     store.commit([ops.MarkReadByUs(BOB, mid(1), at(9), tell=True), incoming(6, EVE)])
     assert names(store.commit([ops.ForgetPeer(BOB, at(50)), ops.ForgetPeer(BOB, at(51))])) == ["peer:forgotten"]
     snapshot = store.load()
-    assert [record.peer for record in snapshot.peers] == [EVE]
+    assert [(record.peer, record.trust) for record in snapshot.peers] == [(BOB, Trust.SEEN), (EVE, Trust.UNVERIFIED)]
+    assert (snapshot.peers[0].next_seq, snapshot.peers[0].applied, snapshot.peers[0].name) == (6, 2, "")
     assert (snapshot.waiting, snapshot.letters, snapshot.untold_reads) == ((), (), {})
     assert (store.history(BOB, 10), store.unread_counts(), store.message(mid(1))) == ([], {EVE: 1}, None)
     result = store.commit([ops.QueryApplied(BOB, (mid(1), mid(7))), incoming(1), ops.QueryStream(BOB, 0, 99)])
@@ -481,12 +482,25 @@ def test_forgetting_removes_everything_but_the_ids_and_counters(store: Store) ->
         ops.IncomingApplied(BOB, mid(1), False),
         ops.StreamFound(()),
     )
-    assert [record.peer for record in store.load().peers] == [EVE]
     store.commit([peer()])
     record = store.load().peers[0]
     assert record.peer == BOB
     assert (record.next_seq, record.acked, record.settled_seq) == (6, 1, 5)
     assert (record.applied, record.last_seq, record.last_incoming) == (2, 2, None)
+
+
+def test_adopting_another_identity_forgets_what_was_acknowledged_to_the_old_one(store: Store) -> None:
+    """Peers know the new device by nothing: not by what they acknowledged to the old one."""
+    old, new = DeviceId("old".ljust(52, "o")), DeviceId("new".ljust(52, "n"))
+    store.commit([ops.AdoptIdentity(old), peer(), out(1), delivered(1), incoming(2)])
+
+    store.commit([ops.AdoptIdentity(old)])
+    (kept,) = store.load().peers
+    store.commit([ops.AdoptIdentity(new)])
+    (fresh,) = store.load().peers
+
+    assert (kept.acked, kept.settled_seq, kept.applied) == (1, 1, 1)
+    assert (fresh.acked, fresh.settled_seq, fresh.applied, fresh.next_seq) == (0, 0, 1, kept.next_seq)
 
 
 def test_forgetting_takes_the_events_about_the_messages_along(store: Store) -> None:

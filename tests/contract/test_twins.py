@@ -65,6 +65,7 @@ operations: st.SearchStrategy[ops.Op] = st.one_of(
     st.builds(ops.NotePresence, peers, bodies, st.sampled_from(["online", "offline"]), st.booleans(), times),
     st.builds(ops.ForgetPeer, peers, times),
     st.builds(ops.NoteStream, peers, st.sampled_from(["hole", "restored"]), bodies, times),
+    st.builds(ops.AdoptIdentity, st.sampled_from([DeviceId("me"), DeviceId("me again")])),
 )
 commits = st.lists(st.lists(operations, max_size=12), max_size=12)
 

@@ -6,6 +6,7 @@ import functools
 import os
 import sqlite3
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -25,6 +26,9 @@ from tests.contract.samples import BOB, at, dead, delivered, incoming, mid, out,
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "chat.db"
+
+
+NOBODY_UID = 65534
 
 
 def fill(path: Path, messages: int = 200) -> None:
@@ -258,8 +262,23 @@ def test_a_place_where_no_file_can_be_is_an_error_that_names_it(tmp_path: Path) 
     assert (tmp_path / "chat.db").is_dir()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_forbidden_file_is_an_error_and_not_touched(path: Path) -> None:
+@pytest.fixture
+def ordinary_user() -> Iterator[Path]:
+    """Be somebody to whom file modes apply, with a folder of their own: root becomes nobody for the test."""
+    with tempfile.TemporaryDirectory(prefix="p2pchat-test-") as name:
+        if os.geteuid() != 0:
+            yield Path(name)
+            return
+        os.chown(name, NOBODY_UID, -1)
+        os.seteuid(NOBODY_UID)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(0)
+
+
+def test_a_forbidden_file_is_an_error_and_not_touched(ordinary_user: Path) -> None:
+    path = ordinary_user / "chat.db"
     fill(path)
     path.chmod(0)
     with pytest.raises(DatabaseFailure) as raised:
