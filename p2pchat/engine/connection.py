@@ -66,6 +66,8 @@ class Connection(asyncio.Protocol):
         self._turn: asyncio.Handle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
+        self._gathering: asyncio.Handle | None = None
+        self._gathered: list[bytes] = []
         self._eof = False
         self.trusted = trusted
         self.backed_up = False
@@ -90,9 +92,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         self._transport = None
-        for timer in (self._stalled, self._ending, self._turn):
+        for timer in (self._stalled, self._ending, self._turn, self._gathering):
             if timer is not None:
                 timer.cancel()
+        self._gathered.clear()
         self._buffer.clear()
         self._server.closed(self)
         callbacks, self.on_close = self.on_close, {}
@@ -201,14 +204,28 @@ class Connection(asyncio.Protocol):
         self._end_if_done()
 
     def send(self, data: bytes, lines: int = 1) -> None:
-        """Write whole lines; nothing happens when the client is gone."""
+        """Write whole lines; nothing happens when the client is gone.
+
+        The first lines of a loop turn leave at once, the others together at its end: one call of the system for the
+        answers to a whole commit.
+        """
         if self._transport is None or self._ending is not None:
             return
-        self._transport.write(data)
+        if self._gathering is None:
+            self._transport.write(data)
+            self._gathering = asyncio.get_running_loop().call_soon(self._write_gathered)
+        else:
+            self._gathered.append(data)
         if self.backed_up:
             self._lines_waiting += lines
             if self._lines_waiting > MAX_QUEUED_LINES or self._transport.get_write_buffer_size() > MAX_QUEUED_BYTES:
                 self.cut("it does not read its answers")
+
+    def _write_gathered(self) -> None:
+        self._gathering = None
+        if self._gathered and self._transport is not None:
+            lines, self._gathered = self._gathered, []
+            self._transport.write(b"".join(lines))
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
         """Write a notification."""
@@ -241,6 +258,7 @@ class Connection(asyncio.Protocol):
         """Write a last line, then close; what the client has not taken by then is dropped soon after."""
         if self._transport is None or self._ending is not None:
             return
+        self._write_gathered()
         if last:
             self._transport.write(last)
         self._ending = asyncio.get_running_loop().call_later(GRACE_S, self.abort)
