@@ -54,7 +54,7 @@ SETTINGS: Final = {
 LINES: Final = (
     "Hello robin, can you hear me?",
     "This device, your device, and nothing in between.",
-    "Watch the ticks: ○ on my disk, ✓ on the wire, ✓✓ on yours, and then you read it.",
+    "Watch the ticks: ◷ on my disk, ✓ on the wire, ✓✓ on yours, and then you read it.",
 )
 TO_THE_GRUMP: Final = "Hello? Is anybody there?"
 

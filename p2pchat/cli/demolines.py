@@ -43,7 +43,7 @@ class Story:
         text = self._text(event)
         match event.event:
             case "message:queued":
-                line = f"you → {who}: {text}  ○ on disk"
+                line = f"you → {who}: {text}  ◷ on disk"
             case "message:sent":
                 line = f"       ✓ sent: {text}"
             case "message:delivered":
@@ -51,7 +51,7 @@ class Story:
             case "message:read":
                 if fields.get("direction") == "in":
                     return None
-                line = f"       ✓✓ read by {who}: {text}"
+                line = f"       ✔✔ read by {who}: {text}"
             case "message:received":
                 line = f"{who} → you: {text}"
             case "message:moved-to-dlq":

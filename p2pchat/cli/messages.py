@@ -13,7 +13,7 @@ from p2pchat.cli.session import Session, command, pass_session
 from p2pchat.model import Direction, clean, clean_name, parse_message_id
 
 MARKS: Final = {
-    "pending": "○",
+    "pending": "◷",
     "sent": "✓",
     "delivered": "✓✓",
     "read": "✓✓ read",
