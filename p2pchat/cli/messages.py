@@ -16,7 +16,7 @@ MARKS: Final = {
     "pending": "◷",
     "sent": "✓",
     "delivered": "✓✓",
-    "read": "✓✓ read",
+    "read": "✔✔",
     "failed": "✗ failed",
     "cancelled": "– cancelled",
 }

@@ -320,10 +320,10 @@ def test_demo_shows_everything_and_leaves_nothing_behind() -> None:
     )
     assert done.returncode == 0, done.stderr
     for sign in (
-        "○ on disk",
+        "◷ on disk",
         "✓ sent",
         "✓✓ delivered",
-        "✓✓ read by robin",
+        "✔✔ read by robin",
         "robin → you",
         "dead letter (blocked)",
         "♥",

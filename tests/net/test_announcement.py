@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pchat.model import Address, DeviceId
+from p2pchat.model import Address, DeviceId, device_id_of
 from p2pchat.net.announcement import SERVICE_TYPE, device_id_in, judge, service
 from p2pchat.net.identity import generate
 
-BOB = generate().device_id
-US = generate().device_id
+BOB = device_id_of(b"bob")
+US = device_id_of(b"us")
 TXT: dict[bytes, bytes | None] = {b"v": b"1", b"id": BOB.encode(), b"name": b"bob"}
 
 
@@ -105,6 +105,7 @@ def test_own_announcement_is_left_out() -> None:
         (b"\xff\xfe", "��"),
         (b"x" * 1000, "x" * 63 + "…"),
     ],
+    ids=["control", "empty", "absent", "not UTF-8", "long"],
 )
 def test_name_is_cleaned(raw: bytes | None, name: str) -> None:
     heard = judge({**TXT, b"name": raw}, ["192.0.2.7"], 1, own_id=US)
