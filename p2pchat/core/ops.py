@@ -179,7 +179,7 @@ class ApplyIncoming:
     """Store an event of a peer unless its (author, id) was ever applied. Outcome: ``IncomingApplied``.
 
     Adds to the peer's counters (applied events, highest number). Its place in the conversation is
-    ``core.clock.place``. Notice ``message:received`` if it was new.
+    ``core.clock.place``; the author's previous message counts only if this one has a higher number than all before. Notice ``message:received`` if it was new.
     """
 
     peer: DeviceId

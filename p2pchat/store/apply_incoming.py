@@ -45,12 +45,16 @@ def apply(tx: Transaction, op: ApplyIncoming) -> None:
         tx.outcomes.append(IncomingApplied(op.peer, op.message_id, False))
         return
     stream = tx.ensure(op.peer)
-    place = place_of(op.hlc, op.received_at_ms, _seen_place(tx, stream, op.seen), stream.incoming_place)
+    # One that fills a hole, or returns with its old number, belongs before what came meanwhile: its clock says where.
+    in_turn = op.seq > stream.last_seq
+    previous = stream.incoming_place if in_turn else None
+    place = place_of(op.hlc, op.received_at_ms, _seen_place(tx, stream, op.seen), previous)
     whole = (key, op.message_id, stream.conversation, stream.device, place, op.seq, op.sent_at_ms)
     tx.execute(_INSERT, (*whole, op.received_at_ms))
     tx.execute("INSERT INTO contents VALUES (?, ?, ?, ?)", (key, op.hlc, op.seen, op.body))
     stream.give_place(place)
-    stream.last_incoming, stream.incoming_place = op.message_id, place
+    if stream.incoming_place is None or place > stream.incoming_place:
+        stream.last_incoming, stream.incoming_place = op.message_id, place
     stream.applied += 1
     stream.last_seq = max(stream.last_seq, op.seq)
     if stream.trust == Trust.REQUEST:

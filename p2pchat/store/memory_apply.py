@@ -260,7 +260,8 @@ class MemoryTransaction:
             return
         device = self._ensure(op.peer)
         seen = None if op.seen is None else tables.place_of(op.peer, op.seen)
-        place = place_of(op.hlc, op.received_at_ms, None if seen is None else seen[0], device.incoming_place)
+        previous = device.incoming_place if op.seq > device.last_seq else None
+        place = place_of(op.hlc, op.received_at_ms, None if seen is None else seen[0], previous)
         key = tables.last_message + 1
         tables.add(
             Message(
@@ -283,14 +284,10 @@ class MemoryTransaction:
         self._note(notices.received(op), key)
 
     def _count_incoming(self, op: ops.ApplyIncoming, device: Device, place: int) -> None:
-        self._change_device(
-            op.peer,
-            applied=device.applied + 1,
-            last_seq=max(device.last_seq, op.seq),
-            clock=max(device.clock, place),
-            last_incoming=op.message_id,
-            incoming_place=place,
-        )
+        counts = {"applied": device.applied + 1, "last_seq": max(device.last_seq, op.seq)}
+        self._change_device(op.peer, **counts, clock=max(device.clock, place))
+        if device.incoming_place is None or place > device.incoming_place:
+            self._change_device(op.peer, last_incoming=op.message_id, incoming_place=place)
         row = self.tables.peers[op.peer]
         if row.trust is Trust.REQUEST:
             size_bytes = row.stranger_bytes + len(op.body.encode())

@@ -327,10 +327,17 @@ def test_incoming_is_applied_once(store: Store) -> None:
     assert (row.direction, row.state, row.received_at_ms) == (Direction.IN, State.DELIVERED, at(2))
 
 
+def test_incoming_that_fills_a_hole_stands_before_what_revealed_it(store: Store) -> None:
+    """The author's order survives a restored copy: what was missing is not put behind what came first."""
+    store.commit([peer(), incoming(1), incoming(4), incoming(2), incoming(3), incoming(5)])
+
+    assert [row.seq for row in store.history(BOB, 10)] == [1, 2, 3, 4, 5]
+
+
 def test_incoming_counts_the_stream(store: Store) -> None:
     store.commit([peer(), incoming(5), incoming(3), incoming(3)])
     (record,) = store.load().peers
-    assert (record.applied, record.last_seq, record.last_incoming) == (2, 5, mid(3))
+    assert (record.applied, record.last_seq, record.last_incoming) == (2, 5, mid(5))
 
 
 def test_incoming_counts_a_stranger_s_messages_until_accepted(store: Store) -> None:
