@@ -20,17 +20,25 @@ def at_ms(wall_ms: int) -> int:
     return wall_ms << _COUNTER_BITS
 
 
-def place(hlc: int, received_at_ms: int, seen_place: int | None, previous_place: int | None) -> int:
-    """Return where an incoming message stands.
+def place(
+    hlc: int,
+    received_at_ms: int,
+    seen_place: int | None,
+    previous_place: int | None,
+    next_place: int | None = None,
+) -> int:
+    """Return where an incoming message stands; of two in one place the one inserted later stands later.
 
     Args:
         hlc: its author's clock.
         received_at_ms: our wall clock at its arrival.
         seen_place: our place of the last message that its author had seen, if we have it.
         previous_place: our place of its author's previous message, if there is one.
+        next_place: our place of its author's next message, if that came before it (a hole is being filled).
     """
     floor = max(0 if seen_place is None else seen_place + 1, 0 if previous_place is None else previous_place + 1)
-    return max(min(hlc, at_ms(received_at_ms + MAX_AHEAD_MS)), floor)
+    where = max(min(hlc, at_ms(received_at_ms + MAX_AHEAD_MS)), floor)
+    return where if next_place is None else max(floor, min(where, next_place - 1))
 
 
 class HybridClock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from p2pchat.core.context import Context
@@ -37,7 +38,7 @@ from p2pchat.core.ops import (
 from p2pchat.core.peers import Directory, Peer
 from p2pchat.core.stream import Stream
 from p2pchat.core.sync import Inbox
-from p2pchat.model import MAX_BODY_BYTES, DeviceId, FirstContact, MessageId, State, Trust, clean_name
+from p2pchat.model import MAX_BODY_BYTES, DeviceId, MessageId, State, Trust, clean_name
 
 
 class Commands:
@@ -186,9 +187,6 @@ class Commands:
             self._reply(command, _in_use(item.message_id), now)
 
     def _find_waiting(self, message_id: MessageId) -> Item | None:
-        cancelling = self._letters.cancelling(message_id)
-        if cancelling is not None:
-            return cancelling.item
         for peer in self._directory:
             item = peer.line.get(message_id)
             if item is not None:
@@ -209,7 +207,7 @@ class Commands:
             self._refuse(command, "not_waiting", f"this message cannot be taken back: {text}")
             return
         peer = self._directory.find_or_add(item.peer)
-        peer.line.give_up(message_id, now)
+        peer.line.give_up(item, now)
         if not item.transmitted:
             self._context.ledger.persist(FinishCancel(peer.id, (message_id,), now.wall_ms))
             self._reply(command, MessageState(message_id, State.CANCELLED), now)
@@ -247,9 +245,10 @@ class Commands:
             if len(peer.line) + count > self._context.policy.max_queue:
                 self._refuse(command, "queue_full", f"too many messages wait for {peer.label}; retry fewer at once")
                 return
-        for letter in letters:
-            line = self._directory.find_or_add(letter.peer).line
-            seq = line.draw_seq()
+        for old in letters:
+            peer = self._directory.find_or_add(old.peer)
+            letter = replace(old, hlc=self._context.clock.tick(now.wall_ms), seen=peer.last_incoming)
+            line, seq = peer.line, peer.line.draw_seq()
             self._letters.remove(letter.message_id)
             revived = ReviveLetter(
                 letter.peer,
@@ -258,6 +257,8 @@ class Commands:
                 auto=False,
                 auto_returns=letter.auto_returns,
                 at_ms=now.wall_ms,
+                hlc=letter.hlc,
+                seen=letter.seen,
             )
             self._context.ledger.persist(revived)
             line.append(item_of(letter, seq, letter.auto_returns, now), now)
@@ -307,11 +308,8 @@ class Commands:
         self._reply(command, PeerDone(peer.id), now)
 
     def _accept(self, peer: Peer, trust: Trust, now: Now) -> None:
-        strangers_refused = self._context.policy.first_contact is FirstContact.REFUSE
-        if peer.trust is Trust.BLOCKED or (strangers_refused and not peer.accepted):
-            # What stands behind a refused event on these links would overtake it: a new link begins with the oldest.
-            self._links.end_links_of(peer, "accepted now", now)
         self._directory.store(peer, trust, now)
+        self._links.renew(peer, now)
         if peer.holding:
             self._inbox.hold(peer, "")
         self._inbox.tell_reads(peer, list(peer.untold_reads), now)
@@ -325,7 +323,7 @@ class Commands:
         self._staged = {key: send for key, send in self._staged.items() if send.peer != peer.id}
         peer.trust, peer.alias, peer.untold_reads, peer.proven = Trust.SEEN, "", {}, ()
         peer.stranger_messages = peer.stranger_bytes = 0
-        peer.last_incoming, peer.holding = None, ""
+        peer.last_incoming, peer.last_incoming_hlc, peer.holding = None, 0, ""
         self._context.ledger.persist(ForgetPeer(peer.id, now.wall_ms))
 
 

@@ -72,7 +72,8 @@ class Dialling:
 
     def hint(self, peer: Peer, now: Now) -> None:
         """The peer was announced, or its announcement changed."""
-        if not self.wanted(peer):
+        pending = peer.dial_by_hint and self._context.timers.armed(("dial", peer.id))
+        if pending or not self.wanted(peer):
             return
         last_s = peer.last_hint_dial_s
         earliest_s = now.mono_s if last_s is None else last_s + self._context.policy.hint_dial_interval_s
@@ -81,7 +82,7 @@ class Dialling:
             at_s += COURTESY_S
         peer.dial_failures = 0
         peer.dial_by_hint = True
-        self._context.timers.hasten(("dial", peer.id), at_s)
+        self._context.timers.set(("dial", peer.id), at_s)
 
     def soon(self, peer: Peer, now: Now, delay_s: float = 0.0) -> None:
         """There is proof of life, or every reason to look again: start over."""

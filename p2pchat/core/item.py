@@ -21,6 +21,7 @@ class Item:
         retry_at_s: not before this moment (``mono_s``), while it has failed attempts.
         handed_at_ms: when it was handed to a link, while its sent mark is not stored.
         lost_links: links in a row that ended with it in flight at the head.
+        copies: how many may have left: a refusal answers one of them, and another may be taken all the same.
         flown_at_s: when its frame left, while it is in flight; None: it waits for its commit.
     """
 
@@ -42,6 +43,7 @@ class Item:
     auto_returns: int = 0
     handed_at_ms: int | None = None
     lost_links: int = 0
+    copies: int = 0
     flown_at_s: float | None = None
 
     @property

@@ -104,6 +104,11 @@ class Letters:
         for message_id in [*self._by_peer.get(peer, {}), *self._cancels_by_peer.get(peer, {})]:
             self.remove(message_id)
 
+    def is_open(self, message_id: MessageId) -> bool:
+        """Tell whether it is a letter of which nobody knows whether the peer has its message."""
+        letter = self._letters.get(message_id)
+        return letter is not None and letter.peer_has_it is PeerHasIt.UNKNOWN
+
     def belongs(self, message_id: MessageId, peer: DeviceId) -> bool:
         """Tell whether a letter or cancel of that id is addressed to this peer."""
         return message_id in self._by_peer.get(peer, {}) or message_id in self._cancels_by_peer.get(peer, {})
@@ -164,4 +169,5 @@ def item_of(letter: LetterRecord, seq: int, auto_returns: int, now: Now) -> Item
         waiting_since_ms=now.wall_ms,
         transmitted=letter.transmitted,
         auto_returns=auto_returns,
+        copies=int(letter.transmitted),
     )

@@ -4,7 +4,7 @@ Of two links to one peer only the side with the lower id closes one, and it keep
 last; the other side just sends on its newest. A new ``instance`` of the peer's engine ends its older links at once.
 Neither charges anything. While two links stand, events are taken from both (ids make that safe), with one exception:
 an id that the peer asked about (``have``) on one link is not taken from another any more, because the answer was
-about what may still come in.
+about what may still come in. A link that brings such an id ends, so that what is sent anew comes on a new one.
 """
 
 from __future__ import annotations
@@ -143,11 +143,11 @@ class Links:
             self._context.ledger.emit(Transmit(session.link, session.handshake.finish(peer.applied)))
         session.come_up(theirs, now)
         self._end_duplicates(peer, theirs, now)
-        peer.sessions.append(session)
         self._learn(peer, session, theirs, now)
         asked = self._dialling.asked(session.opened.dial)
         if asked is not None:
-            self._added(peer, session, asked, now)
+            self._added(peer, asked, now)
+        peer.sessions.append(session)
         if session.opened.dial is not None:
             self._dialling.finished(session.opened.dial)
         self._context.timers.cancel(("dial", peer.id))
@@ -185,11 +185,12 @@ class Links:
             peer.proven = (remote, *others[: MAX_ADDRESSES - 1])
             self._context.ledger.note(RememberAddress(peer.id, remote, now.wall_ms))
 
-    def _added(self, peer: Peer, session: Session, asked: AddPeer, now: Now) -> None:
+    def _added(self, peer: Peer, asked: AddPeer, now: Now) -> None:
         """The address that a person named led to this peer: it is accepted."""
         if peer.trust in (Trust.SEEN, Trust.REQUEST):
             self._directory.store(peer, Trust.UNVERIFIED, now)
-        peer.holding = ""
+            peer.holding = ""
+            self.renew(peer, now)
         self._context.ledger.promise(Reply(asked.request, PeerDone(peer.id)), now)
 
     # --- frames -------------------------------------------------------------------------------------------------
@@ -218,14 +219,20 @@ class Links:
                 if isinstance(frame, Have):
                     self._deny(peer, session, frame, now)
                 self._stream.received(peer, session, frame, now)
+                if session.overtaken:
+                    self._drop(session, now, charge=False, reason="overtaken by a newer link")
+                    session.leave("overtaken by a newer link")
 
     def _deny(self, peer: Peer, session: Session, have: Have, now: Now) -> None:
-        """What is asked about on this link is not taken from the others any more."""
-        for other in [other for other in peer.sessions if other is not session]:
+        """What is asked about on this link is not taken from the others any more.
+
+        Nor from one that we dialled and whose welcome is still under way: for the other side it is up already.
+        """
+        awaited = [one for one in self._sessions.values() if one.awaits_welcome_of(peer.id)]
+        for other in [one for one in (*peer.sessions, *awaited) if one is not session]:
             other.denied.update(have.ids)
             if len(other.denied) > MAX_DENIED:
-                self._drop(other, now, charge=False, reason="too many questions")
-                other.leave("too many questions")
+                self._end(other, "protocol", "too many questions", now)
 
     # --- ending -------------------------------------------------------------------------------------------------
 
@@ -265,9 +272,10 @@ class Links:
         if session is None:
             return
         session.disarm()
-        if session.phase is Phase.UP:
+        phase, session.phase = session.phase, Phase.CLOSING
+        if phase is Phase.UP:
             self._drop(session, now, charge=True, reason=detail)
-        elif session.phase is Phase.HANDSHAKE:
+        elif phase is Phase.HANDSHAKE:
             self._handshake_failed(session, "protocol", detail or "the connection ended during the handshake", now)
 
     def _handshake_failed(self, session: Session, code: str, detail: str, now: Now) -> None:
@@ -284,9 +292,7 @@ class Links:
 
     def _drop(self, session: Session, now: Now, *, charge: bool, reason: str) -> None:
         """A link that was up carries nothing any more: go on with the next newest, or without."""
-        peer = self._directory.get(session.peer)
-        if peer is None or session not in peer.sessions:
-            return
+        peer = self._directory.find_or_add(session.peer)
         newest = peer.session is session
         peer.sessions.remove(session)
         session.notify("link:down", now, detail=reason)
@@ -314,6 +320,13 @@ class Links:
         for session in self._sessions.values():
             if session.phase is not Phase.CLOSING:
                 session.leave(reason)
+
+    def renew(self, peer: Peer, now: Now) -> None:
+        """What was passed over will be taken from now on, and nothing under way may overtake it: use new links."""
+        if peer.skipped:
+            peer.skipped = False
+            self.end_links_of(peer, "events are taken again", now)
+            self._dialling.soon(peer, now)
 
     def end_links_of(self, peer: Peer, reason: str, now: Now) -> None:
         """Say goodbye to one peer."""

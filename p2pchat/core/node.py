@@ -257,7 +257,8 @@ class Node:
     def _storage_recovered(self, now: Now) -> None:
         self._storage_error = ""
         self._context.ledger.frozen = False
-        for peer in self._directory:
+        for peer in list(self._directory):
+            self._links.renew(peer, now)
             self._inbox.hold(peer, "")
             if peer.session is not None:
                 self._stream.resume(peer, peer.session, now)

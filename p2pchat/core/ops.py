@@ -29,7 +29,8 @@ class InsertOutgoing:
     Attributes:
         seq: its number in our stream to this peer.
         hlc: our hybrid logical clock, ``milliseconds << 16 | counter``.
-        seen: the last message of the peer that we had applied, or None.
+        seen: of the peer's messages that we had applied, the one with the highest clock, or None. So what an author
+            has seen never goes back, not even when an old message arrives late.
         transmitted: it may have left this device the moment that this is committed (written ahead).
     """
 
@@ -123,7 +124,11 @@ class MoveToDeadLetters:
 class ReviveLetter:
     """failed → pending under the new number ``seq``; the dead letter goes. Notice ``message:retried``.
 
-    ``sent_at_ms`` of the message stays; its clock of waiting starts at ``at_ms``.
+    ``sent_at_ms`` and the place of the message stay; its clock of waiting starts at ``at_ms``.
+
+    Attributes:
+        hlc, seen: for one that goes to the end of the line, what its event says from now on, so that clocks grow
+            along the stream; an ``hlc`` of None keeps what it said.
     """
 
     peer: DeviceId
@@ -132,6 +137,8 @@ class ReviveLetter:
     auto: bool
     auto_returns: int
     at_ms: int
+    hlc: int | None = None
+    seen: MessageId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +186,8 @@ class ApplyIncoming:
     """Store an event of a peer unless its (author, id) was ever applied. Outcome: ``IncomingApplied``.
 
     Adds to the peer's counters (applied events, highest number). Its place in the conversation is
-    ``core.clock.place``; the author's previous message counts only if this one has a higher number than all before. Notice ``message:received`` if it was new.
+    ``core.clock.place``, between its author's previous and next message by number. Notice ``message:received`` if it
+    was new.
     """
 
     peer: DeviceId
@@ -415,7 +423,7 @@ class PeerRecord:
         next_seq: the number that our next event to it gets (1 at first).
         applied: how many of its events were ever applied here; ``last_seq`` the highest number among them.
         acked: how many of our events it ever acknowledged; ``settled_seq`` the highest number among them.
-        last_incoming: its message with the highest place in the conversation.
+        last_incoming: its message with the highest clock, which is ``last_incoming_hlc``.
         stranger_messages, stranger_bytes: what it sent in while its trust was ``request``.
     """
 
@@ -430,6 +438,7 @@ class PeerRecord:
     acked: int = 0
     settled_seq: int = 0
     last_incoming: MessageId | None = None
+    last_incoming_hlc: int = 0
     last_seen_ms: int | None = None
     last_linked_ms: int | None = None
     stranger_messages: int = 0

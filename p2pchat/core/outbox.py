@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from typing import Final
 
 import msgspec
@@ -125,6 +126,7 @@ class Line:
             waiting_since_ms=record.waiting_since_ms,
             state=record.state,
             transmitted=record.transmitted,
+            copies=int(record.transmitted),
             attempts=record.attempts,
             next_attempt_at_ms=record.next_attempt_at_ms,
             reason=record.last_reason,
@@ -165,9 +167,9 @@ class Line:
         """Put returning letters before everything that was never transmitted, in their original order."""
         rest = list(self.waiting.values())
         self.waiting.clear()
-        before = [item for item in rest if item.transmitted]
-        behind = [item for item in rest if not item.transmitted]
-        for item in before + sorted(items, key=lambda item: item.seq) + behind:
+        # Not every transmitted one: the mark is written ahead, so it may stand behind one that never left.
+        before = list(takewhile(lambda item: item.transmitted, rest))
+        for item in before + sorted(items, key=lambda item: item.seq) + rest[len(before) :]:
             self.waiting[item.message_id] = item
         for item in items:
             self._watch_expiry(item, now)
@@ -181,16 +183,14 @@ class Line:
         self._watch_ack()
         return item
 
-    def give_up(self, message_id: MessageId, now: Now) -> Item | None:
+    def give_up(self, item: Item, now: Now) -> None:
         """Take a message out for good; what stands behind it may go at once."""
+        self.touch()
         self.mark_sent(now)
-        item = self.remove(message_id)
-        if item is not None:
-            self.touch()
-            self.given_up += 1
-            if item.attempts:
-                self.alone = False
-        return item
+        self.remove(item.message_id)
+        self.given_up += 1
+        if item.attempts:
+            self.alone = False
 
     def clear(self, now: Now) -> None:
         """Drop everything: the peer was forgotten."""
@@ -292,6 +292,7 @@ class Line:
         size = 0
         for item in batch:
             item.transmitted = True
+            item.copies += 1
             events.append(encode_event(event_of(item, before if before < item.seq else 0)))
             before = max(before, item.seq)
             chunk.append(item)
@@ -339,12 +340,8 @@ class Line:
 
     def _before(self, item: Item) -> int:
         """The highest number before the item that was not given up, as far as we know without asking the store."""
-        before = self._settled_seq
-        for other in self.items():
-            if other is item:
-                break
-            before = max(before, other.seq)
-        return before
+        others = takewhile(lambda other: other is not item, self.items())
+        return max([self._settled_seq, *(other.seq for other in others)])
 
     # --- answers ------------------------------------------------------------------------------------------------
 
@@ -387,7 +384,7 @@ class Line:
             return
         if reason in PERMANENT:
             self._answered_at_s = now.mono_s
-            self.bury(item, reason, detail, PeerHasIt.NO, now)
+            self.bury(item, reason, detail, PeerHasIt.NO if item.copies <= 1 else PeerHasIt.UNKNOWN, now)
         elif item is next(iter(self.flying.values()), None):
             self.charge(item, Reason.REFUSED, detail, now)
         elif message_id in self.flying:
@@ -440,7 +437,7 @@ class Line:
 
     def bury(self, item: Item, reason: Reason, detail: str, peer_has_it: PeerHasIt, now: Now) -> None:
         """Give a message up. What stands behind it may go at once."""
-        self.give_up(item.message_id, now)
+        self.give_up(item, now)
         self._context.ledger.persist(
             MoveToDeadLetters(self.peer, item.message_id, reason, detail, item.attempts, peer_has_it, now.wall_ms)
         )

@@ -34,6 +34,7 @@ class Peer:
         asked_upto: holes up to this number were asked for.
         hole: the range that is being pulled, if any.
         holding: why we take no events of it now (empty: we do).
+        skipped: an event of it was passed over that will be taken once we hold or block no more.
         untold_reads: messages of it that our user read and that it has not acknowledged to know.
         silent_since_ms: since when dials are not answered.
         dial_error: what the last failed dial said.
@@ -56,11 +57,13 @@ class Peer:
     answering_pull: bool = False
     acked: int = 0
     last_incoming: MessageId | None = None
+    last_incoming_hlc: int = 0
     last_seen_ms: int | None = None
     last_linked_ms: int | None = None
     stranger_messages: int = 0
     stranger_bytes: int = 0
     holding: str = ""
+    skipped: bool = False
     untold_reads: dict[MessageId, None] = field(default_factory=dict)
     presence: Presence = Presence.OFFLINE
     dial: int | None = None
@@ -134,6 +137,7 @@ class Directory:
             heard_seq=record.last_seq,
             acked=record.acked,
             last_incoming=record.last_incoming,
+            last_incoming_hlc=record.last_incoming_hlc,
             last_seen_ms=record.last_seen_ms,
             last_linked_ms=record.last_linked_ms,
             stranger_messages=record.stranger_messages,

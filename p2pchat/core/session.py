@@ -34,6 +34,7 @@ class Session:
     Attributes:
         theirs: who it is, once proven.
         denied: ids that the peer asked about on another link; they are not taken from this one any more.
+        overtaken: such an id came in all the same. Late or sent anew, it cannot be told: the link must end.
     """
 
     context: Context
@@ -42,6 +43,7 @@ class Session:
     phase: Phase = Phase.HANDSHAKE
     theirs: TheirSide | None = None
     denied: set[bytes] = field(default_factory=set)
+    overtaken: bool = False
     heard_at_s: float = 0.0
     rtt_ms: float | None = None
     clock_offset_ms: float | None = None
@@ -64,6 +66,10 @@ class Session:
         """Whether events are pushed on this link (both sides want it)."""
         assert self.theirs is not None
         return self.theirs.realtime and self.context.policy.realtime
+
+    def awaits_welcome_of(self, peer: DeviceId) -> bool:
+        """Whether we dialled this peer on it and the handshake is not done on our side."""
+        return self.phase is Phase.HANDSHAKE and self.opened.listener_id == peer
 
     def begin(self, now: Now) -> None:
         """Say what our role says first, and give the handshake its deadline."""

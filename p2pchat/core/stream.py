@@ -116,6 +116,7 @@ class Stream:
             self.hold(peer, frame.reason, now)
             return
         if self._context.ledger.frozen:
+            peer.skipped = True
             return
         match frame:
             case NotifyFrame(events):
@@ -150,6 +151,8 @@ class Stream:
             reason = _REASONS.get(refusal.reason, Reason.REFUSED)
             detail = refusal.detail or refusal.reason
             peer.line.refused(MessageId(refusal.id), reason, detail, now)
+        refused = [MessageId(refusal.id) for refusal in ack.refused]
+        self.ask_fate(peer, [one for one in refused if self._letters.is_open(one)], now)
 
     def delivered(self, peer: Peer, message_ids: Iterable[MessageId], now: Now) -> None:
         """The peer has these: settle them wherever they are. Ids that are not addressed to it are ignored."""

@@ -108,16 +108,16 @@ class Inbox:
     def _take_one(self, peer: Peer, session: Session, event: Event, now: Now) -> None:
         message_id = MessageId(event.id)
         if message_id in session.denied:
+            session.overtaken = True
             return
         refusal = self._refusal(peer, event)
         if refusal is not None and refusal[0] is not Reason.BLOCKED:
             self._watch_numbers(peer, session, event, now)
-        if refusal is not None or peer.holding:
-            self._look_up(peer, session, message_id, refusal)
-            return
-        if not self._admit(peer, event, now):
+        if refusal is None and not peer.holding and not self._admit(peer, event, now):
             self.hold(peer, NOT_ACCEPTED)
-            self._look_up(peer, session, message_id, None)
+        if refusal is not None or peer.holding:
+            peer.skipped = peer.skipped or refusal is None or refusal[0] is Reason.BLOCKED
+            self._look_up(peer, session, message_id, refusal)
             return
         self._watch_numbers(peer, session, event, now)
         self._context.clock.merge(event.hlc, now.wall_ms)
@@ -171,7 +171,8 @@ class Inbox:
         if outcome.applied:
             peer.applied += 1
             peer.last_seq = max(peer.last_seq, event.seq)
-            peer.last_incoming = outcome.message_id
+            if event.hlc >= peer.last_incoming_hlc:
+                peer.last_incoming, peer.last_incoming_hlc = outcome.message_id, event.hlc
         elif peer.trust is Trust.REQUEST:
             peer.stranger_messages -= 1
             peer.stranger_bytes -= len(event.text.encode("utf-8"))
@@ -263,6 +264,10 @@ class Inbox:
                 if chosen and size > PULL_BYTES:
                     break
                 chosen.append(raw)
+            for stored in events[: len(chosen)]:
+                item = peer.line.get(stored.message_id)
+                if item is not None:
+                    item.copies += 1
             more = len(chosen) < len(events) or len(outcome.events) == PULL_EVENTS
             frame = Events(tuple(chosen), more=more) if chosen else Gone(pull.first, pull.last)
             self._context.ledger.promise(Transmit(session.link, encode(frame)), then)

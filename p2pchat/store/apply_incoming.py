@@ -33,7 +33,14 @@ SELECT key, id, sent_at_ms, delivered_at_ms FROM messages
 WHERE conversation = ? AND author > 0 AND state = 'delivered' AND (place, key) <= (?, ?)
 ORDER BY place, key
 """
+_NEIGHBOURS: Final = """
+SELECT max(place) FILTER (WHERE author = ?3 AND seq < ?4), min(place) FILTER (WHERE author = ?3 AND seq > ?4)
+FROM (SELECT author, seq, place FROM messages WHERE conversation = ?1 ORDER BY place DESC LIMIT ?2)
+"""
 _HIGHEST: Final = 2**63 - 1
+
+NEWEST: Final = 2000
+"""How many messages of a conversation are looked through for the place of one that comes out of turn."""
 
 
 def apply(tx: Transaction, op: ApplyIncoming) -> None:
@@ -45,16 +52,15 @@ def apply(tx: Transaction, op: ApplyIncoming) -> None:
         tx.outcomes.append(IncomingApplied(op.peer, op.message_id, False))
         return
     stream = tx.ensure(op.peer)
-    # One that fills a hole, or returns with its old number, belongs before what came meanwhile: its clock says where.
-    in_turn = op.seq > stream.last_seq
-    previous = stream.incoming_place if in_turn else None
-    place = place_of(op.hlc, op.received_at_ms, _seen_place(tx, stream, op.seen), previous)
+    previous, following = _neighbours(tx, stream, op.seq)
+    place = place_of(op.hlc, op.received_at_ms, _seen_place(tx, stream, op.seen), previous, following)
     whole = (key, op.message_id, stream.conversation, stream.device, place, op.seq, op.sent_at_ms)
     tx.execute(_INSERT, (*whole, op.received_at_ms))
     tx.execute("INSERT INTO contents VALUES (?, ?, ?, ?)", (key, op.hlc, op.seen, op.body))
     stream.give_place(place)
-    if stream.incoming_place is None or place > stream.incoming_place:
-        stream.last_incoming, stream.incoming_place = op.message_id, place
+    stream.incoming_place = max(place, stream.incoming_place or 0)
+    if op.hlc >= stream.incoming_hlc:
+        stream.last_incoming, stream.incoming_hlc = op.message_id, op.hlc
     stream.applied += 1
     stream.last_seq = max(stream.last_seq, op.seq)
     if stream.trust == Trust.REQUEST:
@@ -63,6 +69,17 @@ def apply(tx: Transaction, op: ApplyIncoming) -> None:
         stream.strangers_dirty = True
     tx.outcomes.append(IncomingApplied(op.peer, op.message_id, True))
     tx.note(notices.received(op), key)
+
+
+def _neighbours(tx: Transaction, stream: Stream, seq: int) -> tuple[int | None, int | None]:
+    """Return the places of the author's messages before and after a number, as far as they are among the newest.
+
+    Only one that fills a hole, or returns with its old number, has one after it.
+    """
+    if seq > stream.last_seq:
+        return stream.incoming_place, None
+    before, after = tx.execute(_NEIGHBOURS, (stream.conversation, NEWEST, stream.device, seq)).fetchone()
+    return before, after
 
 
 def _seen_place(tx: Transaction, stream: Stream, seen: MessageId | None) -> int | None:

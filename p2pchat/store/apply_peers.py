@@ -82,6 +82,7 @@ def forget(tx: Transaction, op: ForgetPeer) -> None:
         return
     tx.write_events()
     stream.last_incoming = stream.incoming_place = None
+    stream.incoming_hlc = 0
     stream.dirty = True
     tx.drop(stream)
     for statement in _FORGET:

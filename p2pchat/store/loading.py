@@ -18,7 +18,7 @@ Run = Callable[[str, tuple[object, ...]], sqlite3.Cursor]
 _PEERS: Final = """
 SELECT d.key, d.device_id, coalesce(p.name, ''), coalesce(p.alias, ''), coalesce(p.trust, 'seen'),
        d.next_seq, d.applied, d.last_seq, d.acked,
-       d.settled_seq, d.last_incoming, p.last_seen_ms, p.last_linked_ms,
+       d.settled_seq, d.last_incoming, d.incoming_hlc, p.last_seen_ms, p.last_linked_ms,
        coalesce(p.stranger_messages, 0), coalesce(p.stranger_bytes, 0)
 FROM devices AS d LEFT JOIN peers AS p ON p.device = d.key
 WHERE d.key != 0 ORDER BY d.key

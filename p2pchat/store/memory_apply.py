@@ -15,6 +15,7 @@ from p2pchat.core.clock import place as place_of
 from p2pchat.core.ops import Op, Outcome
 from p2pchat.model import Address, DeviceId, MessageId, PeerHasIt, State, Trust
 from p2pchat.store import notices
+from p2pchat.store.apply_incoming import NEWEST
 from p2pchat.store.apply_outgoing import MAX_STREAM_ROWS
 from p2pchat.store.apply_peers import MAX_ADDRESSES
 from p2pchat.store.memory_tables import Device, Letter, Message, Peer, StoredNotice, Tables
@@ -219,6 +220,9 @@ class MemoryTransaction:
         message = self._ours(op.message_id, op.peer)
         if message is None or self.tables.letters.pop(message.key, None) is None:
             return
+        if op.hlc is not None:
+            message = self.tables.change(message, hlc=op.hlc, seen=op.seen)
+            self._change_device(op.peer, clock=max(self.tables.devices[op.peer].clock, op.hlc))
         self.tables.change(
             message,
             state=State.PENDING,
@@ -260,8 +264,8 @@ class MemoryTransaction:
             return
         device = self._ensure(op.peer)
         seen = None if op.seen is None else tables.place_of(op.peer, op.seen)
-        previous = device.incoming_place if op.seq > device.last_seq else None
-        place = place_of(op.hlc, op.received_at_ms, None if seen is None else seen[0], previous)
+        previous, following = self._neighbours(op, device)
+        place = place_of(op.hlc, op.received_at_ms, None if seen is None else seen[0], previous, following)
         key = tables.last_message + 1
         tables.add(
             Message(
@@ -283,11 +287,20 @@ class MemoryTransaction:
         self.outcomes.append(ops.IncomingApplied(op.peer, op.message_id, True))
         self._note(notices.received(op), key)
 
+    def _neighbours(self, op: ops.ApplyIncoming, device: Device) -> tuple[int | None, int | None]:
+        if op.seq > device.last_seq:
+            return device.incoming_place, None
+        newest = (self.tables.messages[key] for _, key in self.tables.order[op.peer][-NEWEST:])
+        theirs = [message for message in newest if not message.out]
+        before = max((message.place for message in theirs if message.seq < op.seq), default=None)
+        return before, min((message.place for message in theirs if message.seq > op.seq), default=None)
+
     def _count_incoming(self, op: ops.ApplyIncoming, device: Device, place: int) -> None:
         counts = {"applied": device.applied + 1, "last_seq": max(device.last_seq, op.seq)}
         self._change_device(op.peer, **counts, clock=max(device.clock, place))
-        if device.incoming_place is None or place > device.incoming_place:
-            self._change_device(op.peer, last_incoming=op.message_id, incoming_place=place)
+        self._change_device(op.peer, incoming_place=max(place, device.incoming_place or 0))
+        if op.hlc >= device.incoming_hlc:
+            self._change_device(op.peer, last_incoming=op.message_id, incoming_hlc=op.hlc)
         row = self.tables.peers[op.peer]
         if row.trust is Trust.REQUEST:
             size_bytes = row.stranger_bytes + len(op.body.encode())
@@ -363,7 +376,7 @@ class MemoryTransaction:
                 del tables.ids[message.id, None]
             else:
                 tables.ids[message.id, op.peer] = None
-        self._change_device(op.peer, last_incoming=None, incoming_place=None)
+        self._change_device(op.peer, last_incoming=None, incoming_hlc=0, incoming_place=None)
         self._note(Notice(Kind.PEER_FORGOTTEN, op.at_ms, op.peer))
 
     def note_stream(self, op: ops.NoteStream) -> None:

@@ -26,6 +26,7 @@ class Device(msgspec.Struct, frozen=True):
     last_seq: int = 0
     clock: int = 0
     last_incoming: MessageId | None = None
+    incoming_hlc: int = 0
     incoming_place: int | None = None
 
 
@@ -233,6 +234,7 @@ class Tables:
             acked=device.acked,
             settled_seq=device.settled_seq,
             last_incoming=device.last_incoming,
+            last_incoming_hlc=device.incoming_hlc,
             last_seen_ms=row.last_seen_ms,
             last_linked_ms=row.last_linked_ms,
             stranger_messages=row.stranger_messages,

@@ -21,14 +21,14 @@ OURSELVES: Final = 0
 
 _LOAD_STREAM: Final = """
 SELECT d.key, c.key, p.trust, d.next_seq, d.acked, d.settled_seq, d.applied, d.last_seq, d.clock,
-       d.last_incoming, d.incoming_place, p.stranger_messages, p.stranger_bytes,
+       d.last_incoming, d.incoming_hlc, d.incoming_place, p.stranger_messages, p.stranger_bytes,
        (SELECT max(place) FROM messages WHERE conversation = c.key)
 FROM devices AS d LEFT JOIN conversations AS c ON c.device = d.key LEFT JOIN peers AS p ON p.device = d.key
 WHERE d.device_id = ?
 """
 _SAVE_STREAM: Final = """
 UPDATE devices SET next_seq = ?, acked = ?, settled_seq = ?, applied = ?, last_seq = ?, clock = ?, last_incoming = ?,
-  incoming_place = ?
+  incoming_hlc = ?, incoming_place = ?
 WHERE key = ?
 """
 _FIND_OURS: Final = """
@@ -48,6 +48,7 @@ class Stream:
         "conversation",
         "device",
         "dirty",
+        "incoming_hlc",
         "incoming_place",
         "last_incoming",
         "last_seq",
@@ -74,13 +75,14 @@ class Stream:
         self.last_seq: int
         self.clock: int
         self.last_incoming: MessageId | None
+        self.incoming_hlc: int
         self.incoming_place: int | None
         self.stranger_messages: int
         self.stranger_bytes: int
         self.top_place: int | None
         self.device, self.conversation, self.trust, self.next_seq, self.acked, self.settled_seq = row[:6]
-        self.applied, self.last_seq, self.clock, self.last_incoming, self.incoming_place = row[6:11]
-        self.stranger_messages, self.stranger_bytes, self.top_place = row[11:]
+        self.applied, self.last_seq, self.clock, self.last_incoming, self.incoming_hlc, self.incoming_place = row[6:12]
+        self.stranger_messages, self.stranger_bytes, self.top_place = row[12:]
         self.seen_place: tuple[MessageId, int] | None = None
         self.dirty = False
         self.strangers_dirty = False
@@ -244,8 +246,9 @@ class Transaction:
         for stream in streams:
             if stream.dirty:
                 mine = (stream.next_seq, stream.acked, stream.settled_seq)
-                theirs = (stream.applied, stream.last_seq, stream.clock, stream.last_incoming, stream.incoming_place)
-                self.execute(_SAVE_STREAM, (*mine, *theirs, stream.device))
+                theirs = (stream.applied, stream.last_seq, stream.clock)
+                incoming = (stream.last_incoming, stream.incoming_hlc, stream.incoming_place)
+                self.execute(_SAVE_STREAM, (*mine, *theirs, *incoming, stream.device))
                 stream.dirty = False
             if stream.strangers_dirty:
                 self.execute(

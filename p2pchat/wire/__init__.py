@@ -76,7 +76,7 @@ Per ordered pair of devices there is one stream of *events*. Only ids decide any
 
 An event is ``{id, seq, prev, hlc, seen, sent_at_ms, kind, text}``: ``id`` 16 bytes; ``seq`` counts within the stream;
 ``prev`` is the number of the last event before it that was not given up (0: no claim), computed when the frame is
-built; ``hlc`` is the author's hybrid logical clock (milliseconds << 16 | counter); ``seen`` the last event of the
+built; ``hlc`` is the author's hybrid logical clock (milliseconds << 16 | counter); ``seen`` the event with the highest clock of the
 other side that the author had applied; ``kind`` is ``text``. Events are decoded one by one: a bad one is refused
 alone. ``text`` is at most 64 KiB of UTF-8.
 

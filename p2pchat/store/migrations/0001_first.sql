@@ -9,8 +9,9 @@ CREATE TABLE devices (
   applied        INTEGER NOT NULL DEFAULT 0,
   last_seq       INTEGER NOT NULL DEFAULT 0,
   clock          INTEGER NOT NULL DEFAULT 0,  -- the highest place that was ever given out with it
-  last_incoming  BLOB,                        -- its message with the highest place, and that place
-  incoming_place INTEGER
+  last_incoming  BLOB,                        -- its message with the highest clock, and that clock
+  incoming_hlc   INTEGER NOT NULL DEFAULT 0,
+  incoming_place INTEGER                      -- the highest place of a message of it
 ) STRICT;
 
 INSERT INTO devices (key, device_id) VALUES (0, '');
