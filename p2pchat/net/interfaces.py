@@ -1,10 +1,10 @@
 """This machine's network interfaces: which of them count, and a watch on them.
 
 *Usable* is an interface that is up, has a carrier, and leads to other machines. Loopback and the virtual ones
-that container and virtual machine software makes (docker0, br-…, virbr…) lead to this machine only; to announce their
-addresses would send peers to a wrong or dead end. A port of a bridge (the host's end of a container's veth pair) has
-no addresses of its own that count; the container's end is that machine's way out, whatever its name. VPN interfaces (tun, wg, tailscale) do lead
-somewhere and count. ``include_virtual`` takes everything that is up.
+that container and virtual machine software makes (docker0, br-…, virbr…) lead to this machine only; to announce
+their addresses would send peers to a wrong or dead end. A port of a bridge (the host's end of a container's veth
+pair) has no addresses of its own that count; the container's end is that machine's way out, whatever its name. VPN
+interfaces (tun, wg, tailscale) do lead somewhere and count. ``include_virtual`` takes everything that is up.
 
 The watch polls, because no portable notification exists: one ``getifaddrs`` and an ioctl per interface, about
 0.2 ms a second. A change counts when two polls in a row agree on it: an address that is being configured, or

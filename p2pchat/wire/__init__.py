@@ -76,9 +76,14 @@ Per ordered pair of devices there is one stream of *events*. Only ids decide any
 
 An event is ``{id, seq, prev, hlc, seen, sent_at_ms, kind, text}``: ``id`` 16 bytes; ``seq`` counts within the stream;
 ``prev`` is the number of the last event before it that was not given up (0: no claim), computed when the frame is
-built; ``hlc`` is the author's hybrid logical clock (milliseconds << 16 | counter); ``seen`` the event with the highest clock of the
-other side that the author had applied; ``kind`` is ``text``. Events are decoded one by one: a bad one is refused
-alone. ``text`` is at most 64 KiB of UTF-8.
+built; ``hlc`` is the author's hybrid logical clock (milliseconds << 16 | counter); ``seen`` is, of the other side's
+events that the author had applied, the one with the highest clock; ``kind`` is ``text``. Events are decoded one by
+one: a bad one is refused alone. ``text`` is at most 64 KiB of UTF-8.
+
+What an addressee skipped (refused because blocked, held, or dropped while its disk refused writes) may be on its way
+again when it takes such events once more; it then ends its links to that author, so that everything comes in order on
+a new one. A refusal counts only on the newest link, and says that the addressee lacks the event only if no other copy
+of it can still be on its way.
 
 ``error {code, detail}``
     something was wrong with what the other side sent; codes: ``malformed, unknown_frame, not_authenticated,
