@@ -116,6 +116,8 @@ class Links:
         if session.handshake.step is Step.DONE:
             assert session.handshake.theirs is not None
             self._come_up(session, session.handshake.theirs, now)
+        else:
+            session.next_step(now)
 
     def _check_not_ourselves(self, session: Session, frame: Frame) -> None:
         """Our own key on the other end is either this engine or a clone of this device.

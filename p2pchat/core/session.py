@@ -12,7 +12,7 @@ from enum import Enum, auto
 from p2pchat.core.context import Context
 from p2pchat.core.effects import CloseLink, Notify, Transmit
 from p2pchat.core.handshake import Handshake, TheirSide
-from p2pchat.core.inputs import LinkOpened, Now, Role
+from p2pchat.core.inputs import LinkOpened, Now
 from p2pchat.model import DeviceId, LinkId
 from p2pchat.wire import Bye, Error, Heartbeat, HeartbeatAck, encode
 
@@ -72,13 +72,15 @@ class Session:
         return self.phase is Phase.HANDSHAKE and self.opened.listener_id == peer
 
     def begin(self, now: Now) -> None:
-        """Say what our role says first, and give the handshake its deadline."""
+        """Say what our role says first, and give the handshake's first step its deadline."""
         self.heard_at_s = now.mono_s
-        steps = 2 if self.opened.role is Role.LISTENER else 1
-        timeout_s = self.context.policy.handshake_timeout_s * steps
-        self.context.timers.set(("handshake", self.link), now.mono_s + timeout_s)
+        self.next_step(now)
         for data in self.handshake.start():
             self.context.ledger.emit(Transmit(self.link, data))
+
+    def next_step(self, now: Now) -> None:
+        """The other side has its time for the next step of the handshake."""
+        self.context.timers.set(("handshake", self.link), now.mono_s + self.context.policy.handshake_timeout_s)
 
     def come_up(self, theirs: TheirSide, now: Now) -> None:
         """The handshake is done: start the heartbeat."""

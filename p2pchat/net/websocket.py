@@ -74,9 +74,10 @@ def upgrade_failure(websocket: Protocol) -> str:
 
 
 def objection(frame: Frame) -> str:
-    """Say why a data frame is not one of ours, "" if it is."""
-    if frame.opcode is Opcode.TEXT:
-        return "text messages are not part of the protocol"
+    """Say why a data frame cannot be taken, "" if it can.
+
+    A text message can: it is no frame of the protocol either way, and its sender gets an error that says so.
+    """
     if not frame.fin or frame.opcode is Opcode.CONT:
         return "fragmented messages are not part of the protocol"
     return ""

@@ -98,16 +98,11 @@ async def test_request_that_is_no_upgrade_ends_the_connection(bob: Device, reque
     assert bob.sink.inputs == []
 
 
-async def test_text_message_closes_the_link(bob: Device) -> None:
+async def test_text_message_is_handed_on_to_be_answered_with_an_error(bob: Device) -> None:
     async with stock_client(bob.address) as client:
         opened = await bob.sink.take(LinkOpened)
         await client.send("hello")
-        with pytest.raises(ConnectionClosed) as closed:
-            await client.recv()
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1003
-    assert await bob.sink.take(LinkClosed) == LinkClosed(opened.link, "text messages are not part of the protocol")
-    assert bob.sink.all(BytesReceived) == []
+        assert await bob.sink.take(BytesReceived) == BytesReceived(opened.link, b"hello")
 
 
 async def test_fragmented_message_closes_the_link(bob: Device) -> None:
@@ -123,7 +118,7 @@ async def test_fragmented_message_closes_the_link(bob: Device) -> None:
 async def test_frames_behind_a_forbidden_one_are_not_delivered(bob: Device) -> None:
     async with stock_client(bob.address) as client:
         await bob.sink.take(LinkOpened)
-        frames = [Frame(Opcode.TEXT, b"no"), Frame(Opcode.BINARY, b"after")]
+        frames = [Frame(Opcode.BINARY, b"no", fin=False), Frame(Opcode.BINARY, b"after")]
         client.transport.write(b"".join(frame.serialize(mask=True) for frame in frames))
         with pytest.raises(ConnectionClosed):
             await client.recv()
