@@ -22,5 +22,5 @@ waits behind it, in order. Effects that promise nothing pass at once.
 Machines inside the node: ``links`` with a ``session`` and a ``handshake`` per link, ``outbox`` (one line per peer),
 ``letters`` (what was given up), ``sync`` (what comes in), ``stream`` (which frame goes to which machine), ``peers`` and
 ``dialling`` (who, where, when to try), ``commands`` (what people ask for), ``describe`` (why, in words). They share a
-``Context``: a ``Ledger`` for effects and ``Timers`` for deadlines.
+``Context``: a ``Ledger`` for effects and ``Timers`` for deadlines. ``item`` is one undelivered message of ours.
 """

@@ -77,7 +77,6 @@ class Line:
         self.realtime = True
         self.hold = ""
         self.alone = False
-        self.retried_then_delivered = 0
         self.flying: OrderedDict[MessageId, Item] = OrderedDict()
         self.waiting: OrderedDict[MessageId, Item] = OrderedDict()
         self.staged = 0
@@ -356,7 +355,6 @@ class Line:
             if item is None:
                 continue
             self._settled_seq = max(self._settled_seq, item.seq)
-            self.retried_then_delivered += item.attempts > 0
             ids.append(message_id)
             handed.append(
                 item.handed_at_ms if item.handed_at_ms is not None or item.state is State.SENT else now.wall_ms
