@@ -17,7 +17,7 @@ the promise true. The barrier belongs to the node: while a durable operation is 
 waits behind it, in order. Effects that promise nothing pass at once.
 
 **A failed commit is a crash.** The shell drops the node with its held promises, closes every link, loads a new
-:class:`p2pchat.core.ops.Snapshot` and builds a new node. There is no roll-back code.
+:class:`p2pchat.core.records.Snapshot` and builds a new node. There is no roll-back code.
 
 Machines inside the node: ``links`` with a ``session`` and a ``handshake`` per link, ``outbox`` (one line per peer),
 ``letters`` (what was given up), ``sync`` (what comes in), ``stream`` (which frame goes to which machine), ``peers`` and

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from p2pchat.core.context import Context
 from p2pchat.core.inputs import Now
 from p2pchat.core.item import DeadLettered, Item
-from p2pchat.core.ops import LetterRecord
+from p2pchat.core.records import LetterRecord
 from p2pchat.model import PERMANENT, DeviceId, MessageId, PeerHasIt
 
 

@@ -42,8 +42,8 @@ from p2pchat.core.inputs import (
 from p2pchat.core.item import DeadLettered
 from p2pchat.core.letters import Letters
 from p2pchat.core.links import OFFLINE, Links
-from p2pchat.core.ops import Snapshot
 from p2pchat.core.peers import Directory, Peer
+from p2pchat.core.records import Snapshot
 from p2pchat.core.stream import Stream
 from p2pchat.core.sync import STORAGE_FAILED, Inbox
 from p2pchat.core.timers import Key

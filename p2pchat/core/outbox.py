@@ -34,14 +34,8 @@ from p2pchat.core.context import Context
 from p2pchat.core.effects import JSONValue, Notify, Transmit
 from p2pchat.core.inputs import Now
 from p2pchat.core.item import DeadLettered, Item, event_of
-from p2pchat.core.ops import (
-    MarkSent,
-    MarkTransmitted,
-    MoveToDeadLetters,
-    RecordAttempt,
-    ResetAttempts,
-    WaitingRecord,
-)
+from p2pchat.core.ops import MarkSent, MarkTransmitted, MoveToDeadLetters, RecordAttempt, ResetAttempts
+from p2pchat.core.records import WaitingRecord
 from p2pchat.model import PERMANENT, DeviceId, LinkId, MessageId, PeerHasIt, Reason, State
 from p2pchat.wire import Events, encode, encode_event
 from p2pchat.wire import Notify as NotifyFrame

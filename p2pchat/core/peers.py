@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context
 from p2pchat.core.inputs import Now
 from p2pchat.core.item import DeadLettered
-from p2pchat.core.ops import NotePresence, PeerRecord, RememberAddress, UpsertPeer
+from p2pchat.core.ops import NotePresence, RememberAddress, UpsertPeer
 from p2pchat.core.outbox import Line
+from p2pchat.core.records import PeerRecord
 from p2pchat.core.session import Session
 from p2pchat.model import ACCEPTED, Address, DeviceId, MessageId, Presence, Trust
 

@@ -13,14 +13,7 @@ from p2pchat.core.context import Context
 from p2pchat.core.effects import Notify, Transmit
 from p2pchat.core.inputs import Now
 from p2pchat.core.letters import Letters, item_of
-from p2pchat.core.ops import (
-    FinishCancel,
-    MarkDelivered,
-    MarkReadByPeer,
-    NoteStream,
-    ReviveLetter,
-    SettleLetters,
-)
+from p2pchat.core.ops import FinishCancel, MarkDelivered, MarkReadByPeer, NoteStream, ReviveLetter, SettleLetters
 from p2pchat.core.peers import Peer
 from p2pchat.core.session import Session
 from p2pchat.core.sync import STORAGE_FAILED, Inbox

@@ -27,7 +27,8 @@ from p2pchat.config import Config, Source
 from p2pchat.core.effects import Notify
 from p2pchat.core.inputs import NetworkChanged, Now
 from p2pchat.core.node import Node
-from p2pchat.core.ops import Outcome, Snapshot
+from p2pchat.core.ops import Outcome
+from p2pchat.core.records import Snapshot
 from p2pchat.engine import endpoint, present
 from p2pchat.engine.hosts import call_hosts
 from p2pchat.engine.hub import Hub

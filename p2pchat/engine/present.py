@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from p2pchat.api import types as t
 from p2pchat.core.effects import Notify
-from p2pchat.core.ops import LetterRecord
+from p2pchat.core.records import LetterRecord
 from p2pchat.core.views import PeerView, WaitingView
 from p2pchat.model import DeviceId, Direction, MessageId, clean
 from p2pchat.store.notices import Recorded

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from p2pchat.core.ops import Snapshot
+from p2pchat.core.records import Snapshot
 from p2pchat.engine.runtime import Runtime
 from p2pchat.engine.storage import Storage
 from p2pchat.errors import StoreError

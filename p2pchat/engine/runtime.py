@@ -39,7 +39,8 @@ from p2pchat.core.inputs import (
     TimerFired,
 )
 from p2pchat.core.node import Node
-from p2pchat.core.ops import Op, Outcome, Snapshot
+from p2pchat.core.ops import Op, Outcome
+from p2pchat.core.records import Snapshot
 from p2pchat.engine.alarm import Alarm
 from p2pchat.engine.mailbox import Commits, Mailbox
 from p2pchat.errors import ApiError

@@ -13,7 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from p2pchat.core.ops import AdoptIdentity, Op, Snapshot
+from p2pchat.core.ops import AdoptIdentity, Op
+from p2pchat.core.records import Snapshot
 from p2pchat.errors import StoreError
 from p2pchat.model import DeviceId
 from p2pchat.store.interface import Reader, Store

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from p2pchat.core.effects import Persist
 from p2pchat.core.inputs import Committed
-from p2pchat.core.ops import LetterRecord, Op, Snapshot
+from p2pchat.core.ops import Op
+from p2pchat.core.records import LetterRecord, Snapshot
 from p2pchat.model import DeviceId
 from p2pchat.store.interface import CommitResult
 from p2pchat.store.rows import MessageRow

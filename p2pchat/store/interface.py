@@ -12,7 +12,8 @@ from typing import Protocol
 
 import msgspec
 
-from p2pchat.core.ops import LetterRecord, Op, Outcome, Snapshot, WaitingRecord
+from p2pchat.core.ops import Op, Outcome
+from p2pchat.core.records import LetterRecord, Snapshot, WaitingRecord
 from p2pchat.model import DeviceId, MessageId
 from p2pchat.store.notices import Recorded
 from p2pchat.store.rows import Counts, MessageDetailRow, MessageRow, Written

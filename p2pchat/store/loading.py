@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, Final
 
-from p2pchat.core.ops import LetterRecord, PeerRecord, Snapshot, WaitingRecord
+from p2pchat.core.records import LetterRecord, PeerRecord, Snapshot, WaitingRecord
 from p2pchat.model import Address, DeviceId, MessageId, PeerHasIt, Reason, State, Trust
 
 Run = Callable[[str, tuple[object, ...]], sqlite3.Cursor]

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from p2pchat.core.ops import LetterRecord, Op, Snapshot, WaitingRecord
+from p2pchat.core.ops import Op
+from p2pchat.core.records import LetterRecord, Snapshot, WaitingRecord
 from p2pchat.model import DeviceId, MessageId
 from p2pchat.store import notices
 from p2pchat.store.failures import NoSuchMessage

@@ -9,7 +9,7 @@ from bisect import insort
 
 import msgspec
 
-from p2pchat.core.ops import LetterRecord, PeerRecord, WaitingRecord
+from p2pchat.core.records import LetterRecord, PeerRecord, WaitingRecord
 from p2pchat.model import Address, DeviceId, Direction, MessageId, PeerHasIt, Reason, State, Trust
 from p2pchat.store.notices import Notice
 from p2pchat.store.rows import MessageRow

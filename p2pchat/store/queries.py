@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from p2pchat.core.ops import LetterRecord, Snapshot, WaitingRecord
+from p2pchat.core.records import LetterRecord, Snapshot, WaitingRecord
 from p2pchat.model import DeviceId, Direction, MessageId, State
 from p2pchat.store import loading, notices
 from p2pchat.store.failures import NoSuchMessage, decoding

@@ -1,14 +1,14 @@
 """What reading returns: immutable rows, ids in their raw form.
 
 Waiting messages and dead letters are read in the form in which the core loads them
-(:class:`~p2pchat.core.ops.WaitingRecord`, :class:`~p2pchat.core.ops.LetterRecord`).
+(:class:`~p2pchat.core.records.WaitingRecord`, :class:`~p2pchat.core.records.LetterRecord`).
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from p2pchat.core.ops import LetterRecord, WaitingRecord
+from p2pchat.core.records import LetterRecord, WaitingRecord
 from p2pchat.model import DeviceId, Direction, MessageId, State
 
 

@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from p2pchat.core.ops import LetterRecord, Op, Snapshot, WaitingRecord
+from p2pchat.core.ops import Op
+from p2pchat.core.records import LetterRecord, Snapshot, WaitingRecord
 from p2pchat.model import DeviceId, MessageId
 from p2pchat.store.apply import apply_ops
 from p2pchat.store.failures import DatabaseFailure, FailureKind, mapped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core import ops
+from p2pchat.core import ops, records
 from p2pchat.model import Address, DeviceId, Direction, MessageId, PeerHasIt, Reason, State, Trust
 from p2pchat.store.failures import NoSuchMessage
 from p2pchat.store.interface import CommitResult, Store
@@ -38,7 +38,7 @@ def test_insert_stores_a_pending_message_and_says_so(store: Store) -> None:
     assert (queued.name, queued.at_ms, queued.peer) == ("message:queued", at(1), BOB)
     assert (queued.message_id, queued.body) == (mid(1), "out 1")
     (waiting,) = store.load().waiting
-    assert waiting == ops.WaitingRecord(
+    assert waiting == records.WaitingRecord(
         BOB, mid(1), 1, "out 1", clock(1), mid(9), at(1), at(1), State.PENDING, transmitted=True
     )
 
@@ -257,7 +257,7 @@ def test_a_dead_letter_keeps_what_is_known_of_it(store: Store) -> None:
         "attempts": 5,
         "peer_has_it": "unknown",
     }
-    letter = ops.LetterRecord(
+    letter = records.LetterRecord(
         BOB, mid(1), 1, "out 1", clock(1), mid(5), at(1), Reason.NOT_ACKNOWLEDGED, "no ack", 5, PeerHasIt.UNKNOWN,
         transmitted=True, auto_returns=0, moved_at_ms=at(90),
     )  # fmt: skip
@@ -282,7 +282,7 @@ def test_revived_letter_waits_under_a_new_number_with_a_fresh_clock(store: Store
     snapshot = store.load()
     assert snapshot.letters == ()
     assert snapshot.waiting == (
-        ops.WaitingRecord(
+        records.WaitingRecord(
             BOB, mid(1), 5, "out 1", clock(1), None, at(1), at(95), State.PENDING, transmitted=True, auto_returns=2
         ),
     )
@@ -449,7 +449,7 @@ def test_addresses_are_kept_newest_first_eight_at_most(store: Store) -> None:
 
 def test_address_of_somebody_unknown_is_not_kept(store: Store) -> None:
     assert store.commit([ops.RememberAddress(EVE, Address("10.0.0.1", 1), at(1))]) == CommitResult()
-    assert store.load() == ops.Snapshot()
+    assert store.load() == records.Snapshot()
 
 
 def test_presence_is_recorded_and_kept_for_peers(store: Store) -> None:
@@ -666,4 +666,4 @@ def test_everything_is_there_after_a_restart(store: Store, reopen: Reopen) -> No
 
 def test_an_empty_commit_is_nothing(store: Store) -> None:
     assert store.commit([]) == CommitResult()
-    assert store.load() == ops.Snapshot()
+    assert store.load() == records.Snapshot()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from p2pchat.core import ops
+from p2pchat.core import ops, records
 from p2pchat.model import DeviceId, Direction, MessageId, PeerHasIt, State, Trust
 
 WAITING = (State.PENDING, State.SENT)
@@ -20,9 +20,9 @@ SENT_ON = (State.PENDING, State.SENT, State.DELIVERED, State.READ)
 class Stored:
     """One message; ``ticks`` are the states that it was ever told to have."""
 
-    record: ops.WaitingRecord
+    record: records.WaitingRecord
     direction: Direction
-    letter: ops.LetterRecord | None = None
+    letter: records.LetterRecord | None = None
     untold: bool = False
 
     def __post_init__(self) -> None:
@@ -39,8 +39,8 @@ class Stored:
 
 class FakeStore:
     def __init__(self) -> None:
-        self.peers: dict[DeviceId, ops.PeerRecord] = {}
-        self.counters: dict[DeviceId, ops.PeerRecord] = {}
+        self.peers: dict[DeviceId, records.PeerRecord] = {}
+        self.counters: dict[DeviceId, records.PeerRecord] = {}
         self.out: dict[MessageId, Stored] = {}
         self.incoming: dict[tuple[DeviceId, MessageId], Stored] = {}
         self.applied: dict[DeviceId, dict[MessageId, int]] = {}
@@ -56,7 +56,7 @@ class FakeStore:
                 outcomes.append(outcome)
         return tuple(outcomes)
 
-    def snapshot(self) -> ops.Snapshot:
+    def snapshot(self) -> records.Snapshot:
         waiting = sorted(
             (one.record for one in self.out.values() if one.state in WAITING), key=lambda record: record.seq
         )
@@ -65,14 +65,14 @@ class FakeStore:
             if one.untold:
                 untold[peer] = (*untold.get(peer, ()), message_id)
         letters = tuple(one.letter for one in self.out.values() if one.letter is not None)
-        return ops.Snapshot(tuple(self.peers.values()), tuple(waiting), letters, untold, self.clock)
+        return records.Snapshot(tuple(self.peers.values()), tuple(waiting), letters, untold, self.clock)
 
     def state(self, message_id: MessageId) -> State:
         return self.out[message_id].state
 
     def _ensure(self, peer: DeviceId, trust: Trust = Trust.REQUEST) -> None:
         if peer not in self.peers:
-            kept = self.counters.get(peer, ops.PeerRecord(peer, "", "", trust))
+            kept = self.counters.get(peer, records.PeerRecord(peer, "", "", trust))
             self.peers[peer] = replace(kept, trust=trust)
 
     def _count(self, peer: DeviceId, **changes: Any) -> None:
@@ -91,7 +91,7 @@ class FakeStore:
             same = (known.record.peer, known.record.body) == (op.peer, op.body)
             return ops.OutgoingStored(op.peer, op.message_id, False, known.state, same)
         self._ensure(op.peer)
-        record = ops.WaitingRecord(
+        record = records.WaitingRecord(
             peer=op.peer,
             message_id=op.message_id,
             seq=op.seq,
@@ -158,7 +158,7 @@ class FakeStore:
         if one is None:
             return
         record = one.record
-        one.letter = ops.LetterRecord(
+        one.letter = records.LetterRecord(
             peer=op.peer,
             message_id=op.message_id,
             seq=record.seq,
@@ -217,7 +217,7 @@ class FakeStore:
             return ops.IncomingApplied(op.peer, op.message_id, False)
         ids[op.message_id] = len(ids)
         self._ensure(op.peer)
-        record = ops.WaitingRecord(
+        record = records.WaitingRecord(
             peer=op.peer,
             message_id=op.message_id,
             seq=op.seq,
@@ -292,7 +292,7 @@ class FakeStore:
     def _ForgetPeer(self, op: ops.ForgetPeer) -> None:
         gone = self.peers.pop(op.peer, None)
         if gone is not None:
-            fresh = ops.PeerRecord(op.peer, "", "", Trust.SEEN)
+            fresh = records.PeerRecord(op.peer, "", "", Trust.SEEN)
             self.counters[op.peer] = replace(
                 fresh,
                 next_seq=gone.next_seq,

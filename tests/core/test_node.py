@@ -18,7 +18,8 @@ from p2pchat.core.inputs import (
     StorageRecovered,
     TimerFired,
 )
-from p2pchat.core.ops import LetterRecord, PeerRecord, RecordAttempt, Snapshot, WaitingRecord
+from p2pchat.core.ops import RecordAttempt
+from p2pchat.core.records import LetterRecord, PeerRecord, Snapshot, WaitingRecord
 from p2pchat.model import Address, LinkId, PeerHasIt, Policy, Reason, State, Trust
 from p2pchat.wire import Ack, Had, Have, Heartbeat, HeartbeatAck, Hold, Pull, Read
 from tests.core.driver import ALICE, BOB, CAROL, START_MS, Device, Far, event, mid

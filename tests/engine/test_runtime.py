@@ -25,7 +25,8 @@ from p2pchat.core.inputs import (
     StorageRecovered,
 )
 from p2pchat.core.node import Node
-from p2pchat.core.ops import Op, Outcome, ReadByUs, ResetAttempts, Snapshot
+from p2pchat.core.ops import Op, Outcome, ReadByUs, ResetAttempts
+from p2pchat.core.records import Snapshot
 from p2pchat.engine.runtime import MAX_HELD_OPS, MAX_INBOX, Runtime
 from p2pchat.model import Address, DeviceId, LinkId, MessageId
 from p2pchat.store.notices import Recorded

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.core import ops
+from p2pchat.core import ops, records
 from p2pchat.model import Reason, State
 from p2pchat.store import schema
 from p2pchat.store.failures import DatabaseFailure, FailureKind, failure_of
@@ -171,7 +171,7 @@ def test_an_unreadable_database_is_put_aside_and_a_new_one_begun(path: Path, dam
     assert aside is not None
     assert aside.name.startswith("chat.db.unreadable-2")
     assert aside.read_bytes() == damaged
-    assert store.load() == ops.Snapshot()
+    assert store.load() == records.Snapshot()
     store.commit([peer(), out(1)])
     store.close()
     again = SqliteStore(path)
@@ -292,7 +292,7 @@ def test_a_value_that_sqlite_cannot_take_fails_the_commit_as_a_whole(path: Path)
     for bad in (out(2, hlc=2**70), out(2, body="\ud800")):
         with pytest.raises(DatabaseFailure):
             store.commit([peer(), out(1), bad])
-        assert store.load() == ops.Snapshot()
+        assert store.load() == records.Snapshot()
     store.commit([peer(), out(1)])
     assert store.events_since(0, 9)[0].event_id == 1
     store.close()

@@ -10,7 +10,7 @@ from queue import Queue
 
 import pytest
 
-from p2pchat.core import ops
+from p2pchat.core import ops, records
 from p2pchat.core.ops import Op, Outcome
 from p2pchat.errors import StoreError
 from p2pchat.model import State
@@ -361,7 +361,7 @@ def test_writer_survives_a_full_database(tmp_path: Path) -> None:
     failure = desk.failed.get(timeout=PATIENCE_S)
     assert isinstance(failure, DatabaseFailure)
     assert failure.kind is FailureKind.FULL
-    assert store.load() == ops.Snapshot()
+    assert store.load() == records.Snapshot()
     probed: Queue[StoreError | None] = Queue()
     writer.probe(probed.put)
     assert probed.get(timeout=PATIENCE_S) is not None

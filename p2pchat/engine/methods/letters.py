@@ -9,7 +9,7 @@ import msgspec
 from p2pchat.api import types as t
 from p2pchat.core.effects import Changed, Result
 from p2pchat.core.inputs import PurgeLetters, RetryLetters
-from p2pchat.core.ops import LetterRecord
+from p2pchat.core.records import LetterRecord
 from p2pchat.engine import present
 from p2pchat.engine.fitting import fit_bodies
 from p2pchat.engine.services import Call, checked, message_id_of
