@@ -30,7 +30,9 @@ from p2pchat.core.ops import (
     InsertOutgoing,
     MarkReadByUs,
     Outcome,
+    OutgoingKnown,
     OutgoingStored,
+    QueryOutgoing,
     ReadByUs,
     RemoveLetters,
     ReviveLetter,
@@ -102,7 +104,7 @@ class Commands:
         peer = self._directory.get(command.peer)
         refusal = self._send_refusal(command, peer)
         if refusal is not None:
-            self._context.ledger.emit(Reply(command.request, refusal))
+            self._refuse_unless_known(command, refusal)
             return
         assert peer is not None
         self._accept_by_writing(peer, now)
@@ -131,6 +133,20 @@ class Commands:
             transmitted=item.transmitted,
         )
         self._context.ledger.ask(op, lambda outcome, then: self._stored(command, peer, item, outcome, then))
+
+    def _refuse_unless_known(self, command: SendText, refusal: Refused) -> None:
+        """Who asks again must hear of the message that it is, not of what stands in the way of a new one."""
+
+        def found(outcome: Outcome, now: Now) -> None:
+            assert isinstance(outcome, OutgoingKnown)
+            if outcome.state is None:
+                self._reply(command, refusal, now)
+            elif outcome.same:
+                self._reply(command, MessageState(command.message_id, outcome.state), now)
+            else:
+                self._reply(command, _in_use(command.message_id), now)
+
+        self._context.ledger.ask(QueryOutgoing(command.peer, command.message_id, command.body), found)
 
     def _known(self, command: SendText) -> Result | None:
         """What to answer if the id is in memory already: the same message, or a refusal."""

@@ -45,6 +45,15 @@ class InsertOutgoing:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryOutgoing:
+    """Ask what became of a message of ours. Outcome: ``OutgoingKnown``. Changes nothing."""
+
+    peer: DeviceId
+    message_id: MessageId
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class MarkTransmitted:
     """Write ahead that these messages may have left this device. No notice."""
 
@@ -320,6 +329,7 @@ class AdoptIdentity:
 
 Op = (
     InsertOutgoing
+    | QueryOutgoing
     | MarkTransmitted
     | MarkSent
     | MarkDelivered
@@ -361,6 +371,15 @@ class OutgoingStored:
     inserted: bool
     state: State
     same: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingKnown:
+    """The state of a message by its id, None if there is none; ``same``: it has this peer and body."""
+
+    message_id: MessageId
+    state: State | None
+    same: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,4 +426,4 @@ class StreamFound:
     events: tuple[StoredEvent, ...]
 
 
-Outcome = OutgoingStored | IncomingApplied | ReadByUs | AppliedKnown | StreamFound
+Outcome = OutgoingStored | OutgoingKnown | IncomingApplied | ReadByUs | AppliedKnown | StreamFound

@@ -53,7 +53,8 @@ def _apply(tx: Transaction, op: ops.Op) -> None:
 
 def _apply_rarer(
     tx: Transaction,
-    op: ops.MoveToDeadLetters
+    op: ops.QueryOutgoing
+    | ops.MoveToDeadLetters
     | ops.ReviveLetter
     | ops.SettleLetters
     | ops.RemoveLetters
@@ -69,6 +70,8 @@ def _apply_rarer(
     | ops.AdoptIdentity,
 ) -> None:
     match op:
+        case ops.QueryOutgoing():
+            apply_outgoing.query(tx, op)
         case ops.MoveToDeadLetters():
             apply_letters.move(tx, op)
         case ops.ReviveLetter():

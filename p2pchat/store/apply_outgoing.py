@@ -12,7 +12,9 @@ from p2pchat.core.ops import (
     MarkReadByPeer,
     MarkSent,
     MarkTransmitted,
+    OutgoingKnown,
     OutgoingStored,
+    QueryOutgoing,
     QueryStream,
     RecordAttempt,
     ResetAttempts,
@@ -56,13 +58,25 @@ _MILESTONE_AFTER: Final = f"{_MILESTONE} AND seq >= ? ORDER BY seq LIMIT 1"
 _HIGHEST: Final = 2**63 - 1
 
 
+def _known(tx: Transaction, op: InsertOutgoing | QueryOutgoing) -> tuple[State | None, bool]:
+    """Return the state of the message with that id, if there is one, and whether it is the same message."""
+    known = tx.execute(_KNOWN, (op.message_id,)).fetchone()
+    if known is None:
+        return None, False
+    author, conversation, state, body = known
+    return State(state), author == OURSELVES and body == op.body and tx.stream_of(conversation).peer == op.peer
+
+
+def query(tx: Transaction, op: QueryOutgoing) -> None:
+    """Look a message of ours up."""
+    tx.outcomes.append(OutgoingKnown(op.message_id, *_known(tx, op)))
+
+
 def insert(tx: Transaction, op: InsertOutgoing) -> None:
     """Store a new message of ours, unless its id is known."""
-    known = tx.execute(_KNOWN, (op.message_id,)).fetchone()
-    if known is not None:
-        author, conversation, state, body = known
-        same = author == OURSELVES and body == op.body and tx.stream_of(conversation).peer == op.peer
-        tx.outcomes.append(OutgoingStored(op.peer, op.message_id, False, State(state), same))
+    state, same = _known(tx, op)
+    if state is not None:
+        tx.outcomes.append(OutgoingStored(op.peer, op.message_id, False, state, same))
         return
     stream = tx.ensure(op.peer)
     place = op.hlc if stream.top_place is None else max(op.hlc, stream.top_place + 1)

@@ -70,12 +70,20 @@ class MemoryTransaction:
 
     # --- ours -----------------------------------------------------------------------------------------------------
 
+    def _known(self, op: ops.InsertOutgoing | ops.QueryOutgoing) -> tuple[State | None, bool]:
+        known = self._ours(op.message_id) or self._theirs(op.message_id)
+        if known is None:
+            return None, False
+        return known.state, known.out and known.peer == op.peer and known.body == op.body
+
+    def query_outgoing(self, op: ops.QueryOutgoing) -> None:
+        self.outcomes.append(ops.OutgoingKnown(op.message_id, *self._known(op)))
+
     def insert_outgoing(self, op: ops.InsertOutgoing) -> None:
         tables = self.tables
-        known = self._ours(op.message_id) or self._theirs(op.message_id)
-        if known is not None:
-            same = known.out and known.peer == op.peer and known.body == op.body
-            self.outcomes.append(ops.OutgoingStored(op.peer, op.message_id, False, known.state, same))
+        state, same = self._known(op)
+        if state is not None:
+            self.outcomes.append(ops.OutgoingStored(op.peer, op.message_id, False, state, same))
             return
         device = self._ensure(op.peer)
         order = tables.order[op.peer]
@@ -392,6 +400,7 @@ class MemoryTransaction:
 
 _HANDLERS: Final[dict[type[Op], Callable[[MemoryTransaction, Any], None]]] = {
     ops.InsertOutgoing: MemoryTransaction.insert_outgoing,
+    ops.QueryOutgoing: MemoryTransaction.query_outgoing,
     ops.MarkTransmitted: MemoryTransaction.mark_transmitted,
     ops.MarkSent: MemoryTransaction.mark_sent,
     ops.MarkDelivered: MemoryTransaction.mark_delivered,

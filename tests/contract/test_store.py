@@ -222,6 +222,25 @@ def test_cancel_begins_once_and_ends(store: Store) -> None:
     assert detail.states == ((State.PENDING, at(1)), (State.CANCELLED, at(6)))
 
 
+def test_outgoing_query_tells_what_became_of_an_id(store: Store) -> None:
+    store.commit([peer(), peer(EVE), out(1), delivered(1), incoming(2)])
+    result = store.commit(
+        [
+            ops.QueryOutgoing(BOB, mid(1), "out 1"),
+            ops.QueryOutgoing(EVE, mid(1), "out 1"),
+            ops.QueryOutgoing(BOB, mid(2), "in 2"),
+            ops.QueryOutgoing(BOB, mid(3), "out 3"),
+        ]
+    )
+    assert result.outcomes == (
+        ops.OutgoingKnown(mid(1), State.DELIVERED, True),
+        ops.OutgoingKnown(mid(1), State.DELIVERED, False),
+        ops.OutgoingKnown(mid(2), State.DELIVERED, False),
+        ops.OutgoingKnown(mid(3), None, False),
+    )
+    assert result.recorded == ()
+
+
 def test_stream_query_finds_what_was_not_given_up(store: Store) -> None:
     store.commit([peer(), *(out(n) for n in range(1, 8)), incoming(3)])
     gone: list[ops.Op] = [dead(2), ops.FinishCancel(BOB, (mid(3),), at(90)), ops.BeginCancel(BOB, mid(4), at(90))]

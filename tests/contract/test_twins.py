@@ -64,6 +64,7 @@ operations: st.SearchStrategy[ops.Op] = st.one_of(
     st.builds(ops.RememberAddress, peers, st.builds(Address, st.sampled_from("ab"), st.integers(1, 6)), times),
     st.builds(ops.NotePresence, peers, bodies, st.sampled_from(["online", "offline"]), st.booleans(), times),
     st.builds(ops.ForgetPeer, peers, times),
+    st.builds(ops.QueryOutgoing, peers, ids, bodies),
     st.builds(ops.NoteStream, peers, st.sampled_from(["hole", "restored"]), bodies, times),
     st.builds(ops.AdoptIdentity, st.sampled_from([DeviceId("me"), DeviceId("me again")])),
 )

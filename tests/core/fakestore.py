@@ -85,6 +85,13 @@ class FakeStore:
 
     # --- outgoing ---------------------------------------------------------------------------------------------
 
+    def _QueryOutgoing(self, op: ops.QueryOutgoing) -> ops.Outcome:
+        known = self.out.get(op.message_id)
+        if known is None:
+            return ops.OutgoingKnown(op.message_id, None, False)
+        same = (known.record.peer, known.record.body) == (op.peer, op.body)
+        return ops.OutgoingKnown(op.message_id, known.state, same)
+
     def _InsertOutgoing(self, op: ops.InsertOutgoing) -> ops.Outcome:
         known = self.out.get(op.message_id)
         if known is not None:

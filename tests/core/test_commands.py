@@ -168,9 +168,24 @@ def test_send_counts_what_is_not_committed_yet() -> None:
     device.holding_commits = True
     for number in (1, 2, 3):
         device.send(BOB, number)
-    assert code(device.reply()) == "queue_full"
     device.commit()
+    assert code(device.reply()) == "queue_full"
     assert len(device.waiting()) == 2
+
+
+def test_send_of_a_known_id_finds_its_message_when_the_queue_is_full() -> None:
+    """Who asks again hears of the message that it is, not that there is no room for a new one."""
+    device, far = linked()
+    device.send(BOB, 1, "one")
+    far.ack(1)
+    full = Device(ALICE, policy=Policy(max_queue=0), store=device.store)
+    device = full
+    device.send(BOB, 1, "one")
+    assert device.reply() == MessageState(mid(1), State.DELIVERED)
+    device.send(BOB, 1, "another text")
+    assert code(device.reply()) == "id_in_use"
+    device.send(BOB, 2, "two")
+    assert code(device.reply()) == "queue_full"
 
 
 def test_send_of_exactly_the_longest_text_is_taken() -> None:
