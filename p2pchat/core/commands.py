@@ -263,7 +263,7 @@ class Commands:
                 return
         for old in letters:
             peer = self._directory.find_or_add(old.peer)
-            letter = replace(old, hlc=self._context.clock.tick(now.wall_ms), seen=peer.last_incoming)
+            letter = replace(old, seen=peer.last_incoming)
             line, seq = peer.line, peer.line.draw_seq()
             self._letters.remove(letter.message_id)
             revived = ReviveLetter(
@@ -273,7 +273,6 @@ class Commands:
                 auto=False,
                 auto_returns=letter.auto_returns,
                 at_ms=now.wall_ms,
-                hlc=letter.hlc,
                 seen=letter.seen,
             )
             self._context.ledger.persist(revived)

@@ -136,8 +136,8 @@ class ReviveLetter:
     ``sent_at_ms`` and the place of the message stay; its clock of waiting starts at ``at_ms``.
 
     Attributes:
-        hlc, seen: for one that goes to the end of the line, what its event says from now on, so that clocks grow
-            along the stream; an ``hlc`` of None keeps what it said.
+        seen: what its event says from now on that we had seen; one that goes to the end of the line has seen more
+            than when it was written.
     """
 
     peer: DeviceId
@@ -146,8 +146,7 @@ class ReviveLetter:
     auto: bool
     auto_returns: int
     at_ms: int
-    hlc: int | None = None
-    seen: MessageId | None = None
+    seen: MessageId | None
 
 
 @dataclass(frozen=True, slots=True)

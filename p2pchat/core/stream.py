@@ -71,7 +71,15 @@ class Stream:
             returns = letter.auto_returns + 1
             items.append(item_of(letter, letter.seq, returns, now))
             self._context.ledger.persist(
-                ReviveLetter(peer.id, letter.message_id, letter.seq, auto=True, auto_returns=returns, at_ms=now.wall_ms)
+                ReviveLetter(
+                    peer.id,
+                    letter.message_id,
+                    letter.seq,
+                    auto=True,
+                    auto_returns=returns,
+                    at_ms=now.wall_ms,
+                    seen=letter.seen,
+                )
             )
         if items:
             peer.line.insert_returned(items, now)

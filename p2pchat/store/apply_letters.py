@@ -43,9 +43,7 @@ def revive(tx: Transaction, op: ReviveLetter) -> None:
     if tx.execute("DELETE FROM dead_letters WHERE message = ?", (ours.key,)).rowcount == 0:
         return
     tx.execute(_REVIVE, (op.seq, op.auto_returns, op.at_ms, ours.key))
-    if op.hlc is not None:
-        tx.execute("UPDATE contents SET hlc = ?, seen = ? WHERE message = ?", (op.hlc, op.seen, ours.key))
-        stream.clock = max(stream.clock, op.hlc)
+    tx.execute("UPDATE contents SET seen = ?1 WHERE message = ?2 AND seen IS NOT ?1", (op.seen, ours.key))
     stream.next_seq = max(stream.next_seq, op.seq + 1)
     stream.dirty = True
     tx.note(notices.retried(op), ours.key)

@@ -228,13 +228,11 @@ class MemoryTransaction:
         message = self._ours(op.message_id, op.peer)
         if message is None or self.tables.letters.pop(message.key, None) is None:
             return
-        if op.hlc is not None:
-            message = self.tables.change(message, hlc=op.hlc, seen=op.seen)
-            self._change_device(op.peer, clock=max(self.tables.devices[op.peer].clock, op.hlc))
         self.tables.change(
             message,
             state=State.PENDING,
             seq=op.seq,
+            seen=op.seen,
             auto_returns=op.auto_returns,
             retried_at_ms=op.at_ms,
             handed_at_ms=None,

@@ -74,5 +74,4 @@ def dead(
 
 def revive(n: int, seq: int, *, auto: bool = False, auto_returns: int = 0, second: float = 95) -> ops.ReviveLetter:
     """Put a dead letter back in line."""
-    fresh = None if auto else clock(second)
-    return ops.ReviveLetter(BOB, mid(n), seq, auto, auto_returns, at(second), fresh)
+    return ops.ReviveLetter(BOB, mid(n), seq, auto, auto_returns, at(second), None)

@@ -249,7 +249,7 @@ def test_stream_query_finds_what_was_not_given_up(store: Store) -> None:
     found, nothing = result.outcomes
     assert isinstance(found, ops.StreamFound)
     assert [event.message_id for event in found.events] == [mid(5), mid(7), mid(6)]
-    assert found.events[-1] == ops.StoredEvent(mid(6), 8, "out 6", clock(95), None, at(6))
+    assert found.events[-1] == ops.StoredEvent(mid(6), 8, "out 6", clock(6), None, at(6))
     assert nothing == ops.StreamFound(())
     assert result.recorded == ()
 

@@ -82,9 +82,9 @@ def numbered(batches: Sequence[Sequence[ops.Op]]) -> list[list[ops.Op]]:
                 case ops.InsertOutgoing(p, i, _, body, hlc, seen, sent, transmitted):
                     seq += 16
                     result[-1].append(ops.InsertOutgoing(p, i, seq, body, hlc, seen, sent, transmitted))
-                case ops.ReviveLetter(p, i, _, auto, returns, at_ms, hlc, seen):
+                case ops.ReviveLetter(p, i, _, auto, returns, at_ms, seen):
                     seq += 16
-                    result[-1].append(ops.ReviveLetter(p, i, seq, auto, returns, at_ms, hlc, seen))
+                    result[-1].append(ops.ReviveLetter(p, i, seq, auto, returns, at_ms, seen))
                 case _:
                     result[-1].append(op)
     return result

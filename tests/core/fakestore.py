@@ -189,8 +189,7 @@ class FakeStore:
             return
         one.letter = None
         fresh: dict[str, object] = {"attempts": 0, "next_attempt_at_ms": None, "last_reason": None, "last_detail": ""}
-        if op.hlc is not None:
-            fresh.update(hlc=op.hlc, seen=op.seen)
+        fresh["seen"] = op.seen
         one.become(State.PENDING, seq=op.seq, auto_returns=op.auto_returns, waiting_since_ms=op.at_ms, **fresh)
         self._count(op.peer, next_seq=max(self.peers[op.peer].next_seq, op.seq + 1))
 
