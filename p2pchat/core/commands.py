@@ -68,7 +68,11 @@ class Commands:
     def handle(self, command: Command, now: Now) -> None:
         """Carry out one command."""
         if self._context.ledger.frozen:
-            self._refuse(command, "storage_failed", "the disk refuses writes; nothing was stored")
+            known = self._known(command) if isinstance(command, SendText) else None
+            if known is not None:
+                self._reply(command, known, now)
+            else:
+                self._refuse(command, "storage_failed", "the disk refuses writes; nothing new was stored")
             return
         match command:
             case SendText():
@@ -151,20 +155,20 @@ class Commands:
     def _known(self, command: SendText) -> Result | None:
         """What to answer if the id is in memory already: the same message, or a refusal."""
         message_id = command.message_id
-        staged = self._staged.get(message_id)
-        if staged is not None:
-            same = (staged.peer, staged.body) == (command.peer, command.body)
-            return MessageState(message_id, State.PENDING) if same else _in_use(message_id)
         peer = self._directory.get(command.peer)
+        staged = self._staged.get(message_id)
         item = peer.line.get(message_id) if peer is not None else None
-        if item is not None:
-            same = (item.peer, item.body) == (command.peer, command.body)
-            return MessageState(message_id, item.state) if same else _in_use(message_id)
         letter = self._letters.get(message_id)
-        if letter is not None:
-            same = (letter.peer, letter.body) == (command.peer, command.body)
-            return MessageState(message_id, State.FAILED) if same else _in_use(message_id)
-        return None
+        if staged is not None:
+            owner, body, state = staged.peer, staged.body, State.PENDING
+        elif item is not None:
+            owner, body, state = item.peer, item.body, item.state
+        elif letter is not None:
+            owner, body, state = letter.peer, letter.body, State.FAILED
+        else:
+            return None
+        same = (owner, body) == (command.peer, command.body)
+        return MessageState(message_id, state) if same else _in_use(message_id)
 
     def _send_refusal(self, command: SendText, peer: Peer | None) -> Refused | None:
         policy = self._context.policy

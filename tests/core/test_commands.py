@@ -467,3 +467,14 @@ def test_every_command_is_refused_while_the_disk_refuses_writes() -> None:
         device.manage(BOB, PeerAction.ACCEPT),
     ]
     assert {code(result) for result in results} == {"storage_failed"}
+
+
+def test_send_of_a_waiting_id_finds_its_message_while_the_disk_refuses_writes() -> None:
+    """Who asks again must not be told that nothing was stored: they would write it once more."""
+    device = absent()
+    device.send(BOB, 1, "one")
+    device.feed(StorageFailed("full"))
+    device.send(BOB, 1, "one")
+    assert device.reply() == MessageState(mid(1), State.PENDING)
+    device.send(BOB, 2, "two")
+    assert code(device.reply()) == "storage_failed"
