@@ -110,7 +110,7 @@ def _waiting_for(one: Peer, item: Item, first: bool, storage_error: str, now: No
     if line.alone and not first:
         return "the message before it, which is being tried again"
     if not line.realtime:
-        return f"{one.label}'s next poll (every 30 s; notifications are off)"
+        return f"{one.label}'s next poll (notifications are off)"
     return "its turn"
 
 

@@ -42,6 +42,10 @@ MAX_LINKS = 4
 MAX_DENIED = 16_384
 """Ids that a link is denied before it is closed."""
 
+CLONED = "cloned_identity"
+REFUSALS = {"own_device": "own_device", CLONED: "own_device", "unsupported_version": "incompatible"}
+"""Handshake errors that a person who named the address is told in their own words."""
+
 OFFLINE = "offline"
 """The goodbye of an engine that ends; the other reasons are for people."""
 
@@ -134,7 +138,7 @@ class Links:
         if instance == self._context.instance:
             raise HandshakeRefused("own_device", "this is the device itself")
         raise HandshakeRefused(
-            "own_device",
+            CLONED,
             f"another device at {session.opened.remote} uses this device's key (a copied disk?); "
             "run 'p2pchat id reset' on one of the two",
         )
@@ -256,7 +260,7 @@ class Links:
             session.notify("link:refused", now, detail=detail)
             self._drop(session, now, charge=True, reason=detail)
         else:
-            name = "identity:duplicate" if code == "own_device" and "copied" in detail else "link:refused"
+            name = "identity:duplicate" if code == CLONED else "link:refused"
             self._context.ledger.emit(
                 Notify(
                     name,
@@ -285,9 +289,8 @@ class Links:
         asked = self._dialling.asked(dial)
         if dial is None:
             return
-        if asked is not None and code in ("own_device", "unsupported_version"):
-            word = "own_device" if code == "own_device" else "incompatible"
-            self._context.ledger.emit(Reply(asked.request, Refused(word, detail)))
+        if asked is not None and code in REFUSALS:
+            self._context.ledger.emit(Reply(asked.request, Refused(REFUSALS[code], detail)))
             self._dialling.finished(dial)
             return
         self._dialling.failed(DialFailed(dial, DialError.HANDSHAKE, session.opened.remote, detail), now)

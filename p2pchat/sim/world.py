@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from p2pchat.core.effects import Effect
-from p2pchat.core.inputs import Input, PeerAnnounced, PeerWithdrawn
+from p2pchat.core.inputs import Input, PeerAnnounced
 from p2pchat.model import DeviceId
 from p2pchat.sim import trace
 from p2pchat.sim.clockwork import Clockwork
@@ -133,12 +133,6 @@ class World:
     def _hears(self, listener: Device, speaker: Device) -> None:
         if speaker.node is not None and self.network.reaches(speaker, listener):
             listener.feed(PeerAnnounced(speaker.id, speaker.policy.name, (speaker.address,)))
-
-    def withdraw(self, device: Device) -> None:
-        """Let the others hear that a device is no longer announced."""
-        for other in self.devices:
-            if other is not device and self.network.reaches(device, other):
-                other.feed(PeerWithdrawn(device.id))
 
     # --- the trace ----------------------------------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ of it can still be on its way.
 
 ``error {code, detail}``
     something was wrong with what the other side sent; codes: ``malformed, unknown_frame, not_authenticated,
-    unsupported_version, bad_proof, own_device, too_slow, protocol``.
+    unsupported_version, bad_proof, own_device, cloned_identity, too_slow, protocol``.
 """
 
 from p2pchat.wire.codec import (
